@@ -1,0 +1,1 @@
+"""Measurements of this server beside the reference server, as ratios taken in one run. No tests."""

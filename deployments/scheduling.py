@@ -1,0 +1,372 @@
+"""From schedules to runs: claim what is due, think without locks, insert in sets. `docs/scheduling.md` says why.
+
+A run exists once per schedule identity and fire time, by a constraint of the database. A deployment's `schedule_revision`
+rises whenever planned runs go wrong (redeploy, pause, delete); runs planned from an older revision are not inserted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from deployments.models import Deployment, DeploymentSchedule
+from deployments.schedule_shapes import identity
+from deployments.timetable import MAX_CANDIDATES, Horizon, ScheduleError, parse
+from flowruns.models import FlowRun, FlowRunState
+from flowruns.orchestration.proposal import full_details
+from flowruns.removal import delete_rows
+from orchestrator.core import json_body
+from orchestrator.core.databases import in_one_transaction, is_postgresql, rows_of_json
+from orchestrator.core.errors import NotFound, Unprocessable
+from orchestrator.core.identifiers import random_name, time_ordered
+from orchestrator.core.projection import aware
+
+log = logging.getLogger(__name__)
+
+# A claimed schedule is due again after this time, should its scheduler die before it has planned.
+CLAIM = timedelta(seconds=30)
+NEVER = "no occurrence: this schedule has no further time"
+KINDS = {"interval": "IntervalSchedule", "cron": "CronSchedule", "rrule": "RRuleSchedule"}
+
+
+def schedule_identity(
+    deployment_id: UUID, schedule: Mapping[str, Any], parameters: Mapping[str, Any], slug: str | None
+) -> UUID:
+    """The digest that names a schedule of a deployment across redeploys."""
+    return uuid5(deployment_id, identity(schedule, parameters, slug))
+
+
+def lock(deployment_id: UUID) -> Deployment:
+    """The deployment, locked until the transaction ends. Raises NotFound."""
+    deployment = Deployment.objects.select_for_update().filter(pk=deployment_id).first()
+    if deployment is None:
+        raise NotFound("Deployment not found")
+    return deployment
+
+
+def invalidate(deployment: Deployment) -> None:
+    """Make plans from before this moment worthless, and the schedules due: the scheduler wakes after commit."""
+    deployment.schedule_revision += 1
+    Deployment.objects.filter(pk=deployment.pk).update(schedule_revision=deployment.schedule_revision)
+    DeploymentSchedule.objects.filter(deployment=deployment).update(refill_at=timezone.now(), error="")
+
+
+def purge(deployment_id: UUID, *, past_due: bool = False, manual_too: bool = False) -> int:
+    """Delete the deployment's runs that nobody has begun: future ones of its schedules, unless more is asked for.
+
+    Two statements. Call it with the deployment locked and invalidated, so that no scheduler adds to them.
+    """
+    runs = FlowRun.objects.filter(deployment=deployment_id).unstarted()
+    if not manual_too:
+        runs = runs.made_by_schedule()
+    if not past_due:
+        runs = runs.filter(next_scheduled_start_time__gt=timezone.now())
+    delete_rows(FlowRunState.objects.filter(run__in=runs))
+    return delete_rows(runs)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A schedule as a scheduler planned from it."""
+
+    id: UUID
+    deployment_id: UUID
+    revision: int
+    schedule: dict[str, Any]
+    parameters: dict[str, Any]
+    slug: str | None
+    identity: UUID
+    flow_id: UUID
+    deployment_parameters: dict[str, Any]
+    tags: list[str]
+    labels: dict[str, Any]
+
+
+@dataclass
+class Plan:
+    """What one schedule shall get: its times, when to plan again, and what is wrong with it."""
+
+    source: Source
+    dates: Sequence[datetime] = ()
+    refill_at: datetime | None = None
+    error: str = ""
+
+
+@dataclass
+class PassReport:
+    """What a pass did. `more` says that further schedules are due."""
+
+    schedules: int = 0
+    inserted: int = 0
+    quarantined: int = 0
+    more: bool = False
+
+
+def default_horizon() -> Horizon:
+    return Horizon(
+        settings.SCHEDULER_MIN_RUNS,
+        settings.SCHEDULER_MAX_RUNS,
+        settings.SCHEDULER_MIN_SCHEDULED_TIME,
+        settings.SCHEDULER_MAX_SCHEDULED_TIME,
+    )
+
+
+SOURCE_COLUMNS = (
+    "id",
+    "deployment_id",
+    "deployment__schedule_revision",
+    "schedule",
+    "parameters",
+    "slug",
+    "identity",
+    "deployment__flow_id",
+    "deployment__parameters",
+    "deployment__tags",
+    "deployment__labels",
+)
+
+
+def run_once(now: datetime | None = None, batch: int | None = None) -> PassReport:
+    """One pass: plan what is due, at most `batch` schedules. One read when nothing is due."""
+    now = now or timezone.now()
+    batch = batch or settings.SCHEDULER_BATCH_SIZE
+    due = DeploymentSchedule.objects.filter(active=True, refill_at__lte=now, deployment__paused=False)
+    if not due.exists():
+        return PassReport()
+    sources = in_one_transaction(lambda: claim(now, batch))
+    plans = [plan(source, now) for source in sources]
+    inserted = in_one_transaction(lambda: commit(plans)) if plans else 0
+    return PassReport(
+        schedules=len(plans),
+        inserted=inserted,
+        quarantined=sum(1 for item in plans if item.error and item.refill_at is None),
+        more=len(plans) == batch,
+    )
+
+
+def claim(now: datetime, batch: int) -> list[Source]:
+    """Take the schedules that are due longest, past those another scheduler has in hand."""
+    due = (
+        DeploymentSchedule.objects.select_for_update(skip_locked=True, of=("self",))
+        .filter(active=True, refill_at__lte=now, deployment__paused=False)
+        .order_by("refill_at")
+        .values_list(*SOURCE_COLUMNS)[:batch]
+    )
+    sources = [Source(*columns) for columns in due]
+    DeploymentSchedule.objects.filter(pk__in=[source.id for source in sources]).update(refill_at=now + CLAIM)
+    return sources
+
+
+def plan(source: Source, now: datetime, horizon: Horizon | None = None) -> Plan:
+    """The times of one schedule. One that raises is put aside with its error and never stops the others."""
+    try:
+        planned = (horizon or default_horizon()).of(parse(source.schedule), now)
+    except ScheduleError as error:
+        log.warning("Schedule %s is put aside: %s", source.id, error)
+        return Plan(source, error=str(error)[:1000])
+    except Exception as error:
+        log.exception("Schedule %s is put aside", source.id)
+        return Plan(source, error=f"{type(error).__name__}: {error}"[:1000])
+    if not planned.dates and planned.refill_at is None:
+        return Plan(source, error=NEVER)
+    return Plan(source, planned.dates, planned.refill_at)
+
+
+def commit(plans: Sequence[Plan]) -> int:
+    """Insert the runs of plans that still hold, and set the watermarks; how many runs were new.
+
+    A fixed number of statements. The deployments are locked in key order against redeploys, not against each other.
+    """
+    keys = sorted({item.source.deployment_id for item in plans})
+    locked = Deployment.objects.filter(pk__in=keys, paused=False).order_by("pk").select_for_update()
+    revisions = dict(locked.values_list("pk", "schedule_revision"))
+    held = [item for item in plans if revisions.get(item.source.deployment_id) == item.source.revision]
+    if not held:
+        return 0
+    inserted = insert(held)
+    set_watermarks(held)
+    return inserted
+
+
+def insert(plans: Iterable[Plan]) -> int:
+    """Insert runs that do not exist yet, with their states; how many were new. Two statements, however many runs."""
+    plans = [item for item in plans if item.dates]
+    if not plans:
+        return 0
+    sources = [[number, *source_row(item.source)] for number, item in enumerate(plans)]
+    runs = [
+        [number, *run_row(item.source, moment)] for number, item in enumerate(plans) for moment in item.dates
+    ]
+    now = written(timezone.now())
+    with connection.cursor() as cursor:
+        cursor.execute(insert_runs_sql(), [now, now, now, json_text(runs), json_text(sources)])
+        new = {str(key) for (key,) in cursor.fetchall()}
+        states = [[state_id, run_id, details] for _, run_id, state_id, _, _, _, details in runs if run_id in new]
+        if states:
+            cursor.execute(insert_states_sql(), [now, json_text(states)])
+    return len(new)
+
+
+def json_text(rows: list[list[Any]]) -> str:
+    return json_body.dump(rows).decode()
+
+
+def stored_id(key: UUID) -> str:
+    """A UUID as the database's own column holds it."""
+    return str(key) if is_postgresql() else key.hex
+
+
+def written(moment: datetime) -> str:
+    """A time as Django writes it into a column: text in UTC, which SQLite compares as text."""
+    return str(moment.astimezone(UTC).replace(tzinfo=None)) + ("+00" if is_postgresql() else "")
+
+
+def source_row(source: Source) -> list[Any]:
+    """What all runs of a schedule share, as JSON text where the column holds JSON."""
+    kind = next(name for key, name in KINDS.items() if key in source.schedule)
+    system = {"prefect.flow.id": str(source.flow_id), "prefect.deployment.id": str(source.deployment_id)}
+    documents: tuple[Any, ...] = (
+        {**source.deployment_parameters, **source.parameters},
+        ["auto-scheduled", *source.tags],
+        {**source.labels, **system},
+        {"id": str(source.id), "type": "SCHEDULE", "display_value": source.slug or kind},
+        POLICY,
+    )
+    texts = [json_body.dump(document).decode() for document in documents]
+    return [stored_id(source.deployment_id), source.revision, stored_id(source.identity), *texts]
+
+
+def run_row(source: Source, moment: datetime) -> list[Any]:
+    run_id, state_id = time_ordered(), time_ordered()
+    details = full_details({"scheduled_time": moment.isoformat().replace("+00:00", "Z"), "flow_run_id": str(run_id)})
+    return [
+        stored_id(run_id),
+        stored_id(state_id),
+        random_name(),
+        f"scheduled {source.deployment_id} {source.id} {moment}",
+        written(moment),
+        json_body.dump(details).decode(),
+    ]
+
+
+# The policy of a run that nobody said anything about (runs_states_orchestration.md, section 1.2).
+POLICY = {
+    "max_retries": 0,
+    "retry_delay_seconds": 0.0,
+    "retries": None,
+    "retry_delay": None,
+    "pause_keys": [],
+    "resuming": False,
+    "retry_type": None,
+}
+
+
+def insert_runs_sql() -> str:
+    """Runs from (runs, sources); the deployment lends its columns, and its revision must be the planned one."""
+    key, moment, document = ("uuid", "timestamptz", "jsonb") if is_postgresql() else ("text", "text", "text")
+    runs = {"number": "int", "id": key, "state_id": key, "name": "text", "key": "text", "at": moment}
+    sources = {"number": "int", "deployment_id": key, "revision": "bigint", "identity": key}
+    sources |= {name: document for name in ("parameters", "tags", "labels", "created_by", "policy")}
+    given = rows_of_json(runs, "given")
+    source = rows_of_json(sources, "source")
+    empty = "'{}'::jsonb" if is_postgresql() else "'{}'"
+    yes = "TRUE" if is_postgresql() else "1"
+    return f"""
+        INSERT INTO flowruns_flowrun (
+            id, created, updated, name, flow_id, state_id, deployment_id, deployment_version, work_queue_id,
+            work_queue_name, parameters, idempotency_key, context, empirical_policy, tags, labels, state_type,
+            state_name, state_timestamp, run_count, expected_start_time, next_scheduled_start_time, total_run_seconds,
+            auto_scheduled, schedule_identity, infrastructure_document_id, job_variables, created_by
+        )
+        SELECT given.id, %s, %s, given.name, d.flow_id, given.state_id, d.id, d.version, d.work_queue_id,
+            d.work_queue_name, source.parameters, given.key, {empty}, source.policy, source.tags, source.labels,
+            'SCHEDULED', 'Scheduled', %s, 0, given.at, given.at, 0, {yes}, source.identity,
+            d.infrastructure_document_id, {empty}, source.created_by
+        FROM {given}
+        JOIN {source} ON source.number = given.number
+        JOIN deployments_deployment d ON d.id = source.deployment_id AND d.schedule_revision = source.revision
+        WHERE 1 = 1
+        ON CONFLICT DO NOTHING
+        RETURNING id
+    """  # noqa: S608
+
+
+def insert_states_sql() -> str:
+    key, document = ("uuid", "jsonb") if is_postgresql() else ("text", "text")
+    given = rows_of_json({"id": key, "run_id": key, "details": document}, "given")
+    return f"""
+        INSERT INTO flowruns_flowrunstate (id, run_id, type, name, timestamp, message, details)
+        SELECT given.id, given.run_id, 'SCHEDULED', 'Scheduled', %s, 'Flow run scheduled', given.details FROM {given}
+    """  # noqa: S608
+
+
+def set_watermarks(plans: Sequence[Plan]) -> None:
+    """When each schedule is due again, and what is wrong with it. One statement."""
+    key, moment = ("uuid", "timestamptz") if is_postgresql() else ("text", "text")
+    given = rows_of_json({"id": key, "refill_at": moment, "error": "text"}, "given")
+    twins = equal_twins(plans)
+    rows = [
+        [stored_id(item.source.id), item.refill_at and written(item.refill_at), item.error or twins.get(item.source.id, "")]
+        for item in plans
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE deployments_deploymentschedule SET refill_at = given.refill_at, error = given.error FROM {given} "  # noqa: S608
+            "WHERE deployments_deploymentschedule.id = given.id",
+            [json_text(rows)],
+        )
+
+
+def equal_twins(plans: Sequence[Plan]) -> dict[UUID, str]:
+    """A note for schedules of one deployment that are equal in everything: together they make one run per time."""
+    counts = Counter(item.source.identity for item in plans)
+    note = "equal to another schedule of this deployment: one run is made for both"
+    return {item.source.id: note for item in plans if counts[item.source.identity] > 1}
+
+
+def schedule_range(
+    deployment_id: UUID,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    min_time: timedelta | None = None,
+    min_runs: int | None = None,
+    max_runs: int | None = None,
+) -> int:
+    """Insert the runs of every active schedule in a span of time; how many were new (`POST /deployments/{id}/schedule`).
+
+    What is not given is the scheduler's default; at most 1,000 times a schedule. An unknown deployment has none.
+    """
+    begin = aware(start) or timezone.now()
+    standard = default_horizon()
+    horizon = Horizon(
+        standard.min_runs if min_runs is None else min_runs,
+        min(standard.max_runs if max_runs is None else max_runs, MAX_CANDIDATES),
+        standard.min_time if min_time is None else min_time,
+        standard.max_time,
+    )
+    schedules = DeploymentSchedule.objects.filter(deployment=deployment_id, active=True)
+    sources = [Source(*columns) for columns in schedules.values_list(*SOURCE_COLUMNS)]
+    plans = [planned_range(source, horizon, begin, aware(end)) for source in sources]
+    return in_one_transaction(lambda: insert_locked(plans))
+
+
+def planned_range(source: Source, horizon: Horizon, start: datetime, end: datetime | None) -> Plan:
+    try:
+        return Plan(source, horizon.of(parse(source.schedule), start, end).dates)
+    except (ScheduleError, OverflowError) as error:
+        raise Unprocessable(f"The schedule cannot be planned: {error}") from None
+
+
+def insert_locked(plans: Sequence[Plan]) -> int:
+    keys = sorted({item.source.deployment_id for item in plans})
+    list(Deployment.objects.filter(pk__in=keys).order_by("pk").select_for_update().values_list("pk"))
+    return insert(plans)

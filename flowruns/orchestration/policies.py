@@ -1,0 +1,37 @@
+"""The rules in order. `docs/orchestration.md` explains each."""
+
+from __future__ import annotations
+
+from flowruns.orchestration import flow_rules as flow
+from flowruns.orchestration import task_rules as task
+
+CORE_FLOW = (
+    flow.keep_lease,
+    flow.refuse_repeated_transition,
+    flow.settle_terminal_states,
+    flow.cancel_one_way,
+    flow.cancel_at_once,
+    flow.refuse_second_pending,
+    flow.check_lease,
+    flow.mark_late_once,
+    flow.pause_running_runs,
+    flow.leave_pause,
+    flow.keep_scheduled_time,
+    flow.wait_for_scheduled_time,
+    flow.retry_failed_runs,
+    flow.take_deployment_slot,
+)
+# Forced states, initial states, services.
+MINIMAL_FLOW = (flow.keep_lease, flow.protect_persisted_result, flow.cancel_at_once)
+LATE_MARKING = (flow.keep_lease, flow.mark_late_once, flow.cancel_late_run_of_full_deployment)
+CORE_TASK = (
+    flow.refuse_repeated_transition,
+    task.settle_terminal_task_states,
+    task.run_inside_running_flow,
+    flow.keep_scheduled_time,
+    flow.wait_for_scheduled_time,
+    task.retry_failed_task_runs,
+    task.name_repeated_runs,
+    task.count_flow_run,
+)
+MINIMAL_TASK = ()

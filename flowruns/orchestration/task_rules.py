@@ -1,0 +1,88 @@
+"""The rules of task runs that reach the server over HTTP (contract: runs_states_orchestration.md, section 5.2)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from random import uniform
+from typing import Any
+
+from flowruns.orchestration.proposal import ProposedState, iso
+from flowruns.orchestration.transition import Steps, Transition, only, rule
+from flowruns.orchestration.verdicts import Abort, Reject
+from flowruns.states import TERMINAL, StateType
+
+RUNNING, FAILED, COMPLETED, PAUSED = StateType.RUNNING, StateType.FAILED, StateType.COMPLETED, StateType.PAUSED
+
+
+@rule(leaving=TERMINAL)
+def settle_terminal_task_states(transition: Transition) -> Steps:
+    """A task run that ended stays ended, unless it runs again from the start."""
+    initial, proposed, run = transition.initial, transition.proposed, transition.run
+    assert initial is not None
+    if proposed.type in {StateType.CANCELLING, PAUSED, StateType.CRASHED}:
+        raise Abort(f"Run is already {initial.type}.")
+    if initial.type == COMPLETED and initial.persisted:
+        raise Reject("This run is already completed.")
+    if not proposed.is_terminal:
+        run.run_count = 0
+        transition.columns["run_count"] = 0
+        if proposed.type == RUNNING and run.flow_run and run.flow_run_run_count < run.flow_run.run_count:
+            transition.proposed = ProposedState(
+                RUNNING, "Retrying", proposed.message, proposed.data, dict(proposed.details)
+            )
+    return None
+
+
+@rule(entering=only(RUNNING))
+def run_inside_running_flow(transition: Transition) -> Steps:
+    """A task starts only while its flow run is running."""
+    flow_run = transition.run.flow_run
+    if flow_run is None or flow_run.state_type == RUNNING:
+        return None
+    if flow_run.state_type == PAUSED:
+        state = flow_run.state.details if flow_run.state else {}
+        details = {key: state.get(key) for key in ("pause_timeout", "pause_reschedule")}
+        reason = f"The flow is paused, new tasks can execute after resuming flow run: {flow_run.pk}."
+        raise Reject(reason, ProposedState(PAUSED, "NotReady", details=details))
+    raise Abort("The enclosing flow must be running to begin task execution.")
+
+
+@rule(leaving=only(RUNNING), entering=only(FAILED))
+def retry_failed_task_runs(transition: Transition) -> Steps:
+    """A failed task run with retries left is scheduled again after its delay."""
+    proposed, policy, count = transition.proposed, transition.policy, transition.run.run_count
+    retries = policy.get("retries")
+    if proposed.details.get("retriable") is False or not retries or count > retries:
+        return None
+    seconds = delay_of(policy, count)
+    details = {"scheduled_time": iso(transition.now + timedelta(seconds=seconds))}
+    again = ProposedState(StateType.SCHEDULED, "AwaitingRetry", proposed.message, proposed.data, details)
+    raise Reject("Retrying", again)
+
+
+def delay_of(policy: dict[str, Any], run_count: int) -> float:
+    """Seconds before the next try: the policy's delay, one per try or one for all, with its jitter."""
+    delay = policy.get("retry_delay") or 0
+    if isinstance(delay, list):
+        delay = delay[min(run_count - 1, len(delay) - 1)] if delay else 0
+    jitter = policy.get("retry_jitter_factor") or 0
+    return float(delay) * uniform(1, 1 + jitter)
+
+
+@rule(entering=only(RUNNING))
+def name_repeated_runs(transition: Transition) -> Steps:
+    """A task run that runs again says so in its state's name."""
+    if transition.initial is None or transition.run.run_count == 0:
+        return None
+    name = "Retrying" if transition.initial.name == "AwaitingRetry" else "Rerunning"
+    proposed = transition.proposed
+    transition.proposed = ProposedState(RUNNING, name, proposed.message, proposed.data, dict(proposed.details))
+    return None
+
+
+@rule(entering=only(RUNNING))
+def count_flow_run(transition: Transition) -> Steps:
+    """A task run remembers in which try of its flow run it ran."""
+    if transition.run.flow_run:
+        transition.columns["flow_run_run_count"] = transition.run.flow_run.run_count
+    return None

@@ -1,0 +1,66 @@
+"""What a rule sees: the run, the state it is in, and the state proposed as it now stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flowruns.orchestration.proposal import ProposedState
+from flowruns.states import StateType
+
+Types = frozenset[StateType | None]
+ANY: Types = frozenset({None, *StateType})
+Steps = Generator[None, bool, None] | None
+RuleFunction = Callable[["Transition"], Steps]
+
+
+@dataclass
+class Transition:
+    """A move of one run. `proposed` may be changed by a rule, `policy` is the run's policy to be written with it."""
+
+    run: Any
+    initial: ProposedState | None
+    proposed: ProposedState
+    now: datetime
+    policy: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, Any] = field(default_factory=dict)
+    renews_leases: bool = False
+
+    @property
+    def leaving(self) -> StateType | None:
+        return self.initial.type if self.initial else None
+
+    def initial_detail(self, key: str) -> Any:
+        return self.initial.details.get(key) if self.initial else None
+
+    def carry(self, key: str) -> None:
+        """Give the proposal a detail of the initial state, unless it has one of its own."""
+        value = self.initial_detail(key)
+        if value is not None and self.proposed.details.get(key) is None:
+            self.proposed = self.proposed.saying(**{key: value})
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: between which types it applies, and what it does."""
+
+    function: RuleFunction
+    leaving: Types
+    entering: Types
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+    def governs(self, leaving: StateType | None, entering: StateType) -> bool:
+        return leaving in self.leaving and entering in self.entering
+
+
+def rule(leaving: Types = ANY, entering: Types = ANY) -> Callable[[RuleFunction], Rule]:
+    return lambda function: Rule(function, leaving, entering)
+
+
+def only(*types: StateType | None) -> Types:
+    return frozenset(types)

@@ -1,0 +1,101 @@
+"""What differs between SQLite and PostgreSQL outside of lookups: write turns, retries, raw values."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import uniform
+from typing import Any, TypeVar
+
+import orjson
+from django.db import OperationalError, connection, transaction
+from django.db.models import Field, JSONField, UUIDField
+
+Result = TypeVar("Result")
+
+ATTEMPTS = 3
+RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
+WRITE_TURN_SECONDS = 20
+
+# SQLite has one writer at a time. Threads of this process queue here, woken at once when their turn comes; SQLite's own
+# queue is a sleep that doubles, and under load it lets somebody starve.
+_write_turn = threading.Lock()
+_holder = threading.local()
+
+
+def is_postgresql() -> bool:
+    return connection.vendor == "postgresql"
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    if is_postgresql() or getattr(_holder, "writing", False):
+        yield
+        return
+    if not _write_turn.acquire(timeout=WRITE_TURN_SECONDS):
+        raise OperationalError("database is locked: no turn to write")
+    _holder.writing = True
+    try:
+        yield
+    finally:
+        _holder.writing = False
+        _write_turn.release()
+
+
+def _retryable(error: OperationalError) -> bool:
+    return getattr(error.__cause__, "sqlstate", None) in RETRYABLE_SQLSTATES
+
+
+def in_one_transaction(work: Callable[[], Result]) -> Result:
+    """What `work` returns, done in one transaction; done again when the database says that trying again helps.
+
+    Nested calls join the outer transaction. Raises what `work` raises, with nothing written.
+    """
+    if connection.in_atomic_block:
+        return work()
+    for attempt in range(ATTEMPTS):
+        try:
+            with _turn(), transaction.atomic():
+                return work()
+        except OperationalError as error:
+            if not _retryable(error) or attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(uniform(0.005, 0.05) * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def hyphenated(hexadecimal: str | None) -> str | None:
+    """A UUID as SQLite stores it, as the wire shows it."""
+    if hexadecimal is None:
+        return None
+    h = hexadecimal
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def fragment(text: str | None) -> orjson.Fragment | None:
+    """Stored JSON as it is: neither parsed nor written anew on its way to the wire."""
+    return None if text is None else orjson.Fragment(text)
+
+
+def wire_converter(field: Field[Any, Any] | None) -> Callable[[Any], Any] | None:
+    """What turns the driver's value of a column into one that the JSON encoder takes; None where it already is one."""
+    if isinstance(field, JSONField):
+        return fragment
+    if isinstance(field, UUIDField) and not is_postgresql():
+        return hyphenated
+    return None
+
+
+def rows_of_json(columns: dict[str, str], alias: str) -> str:
+    """A FROM item that turns one JSON parameter (a list of lists) into rows named `alias` with these columns.
+
+    `columns` maps a column's name to its PostgreSQL type; on SQLite values keep their JSON type, and UUIDs are given as
+    the 32 digits SQLite stores.
+    """
+    if is_postgresql():
+        picked = ", ".join(f"(item->>{i})::{type_} AS {name}" for i, (name, type_) in enumerate(columns.items()))
+        return f"(SELECT {picked} FROM jsonb_array_elements(%s::jsonb) AS item) AS {alias}"  # noqa: S608
+    picked = ", ".join(f"json_extract(value, '$[{i}]') AS {name}" for i, name in enumerate(columns))
+    return f"(SELECT {picked} FROM json_each(%s)) AS {alias}"  # noqa: S608
