@@ -194,9 +194,7 @@ FLOW_RUN_READS = (
     ),
     Read(
         Operation("runs-filter-state", "flow_runs/filter, 200 by state", 20),
-        _posted(
-            "/flow_runs/filter", lambda world: {"flow_runs": {"state": {"type": {"any_": ["FAILED"]}}}, "limit": PAGE}
-        ),
+        _posted("/flow_runs/filter", lambda world: {"flow_runs": {"state": {"type": {"any_": ["FAILED"]}}}, "limit": PAGE}),
     ),
     Read(
         Operation("runs-filter-deployment", "flow_runs/filter, by deployment", 20),

@@ -223,17 +223,13 @@ class Kind:
         self.run(store, command)
 
     def run(self, store: Store, command: list[str]) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            command, env=self.environment(store), cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, env=self.environment(store), cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ServerFailed(f"{' '.join(command[1:])}: {(done.stdout + done.stderr)[-1500:]}")
         return done
 
     @contextmanager
-    def serving(
-        self, store: Store, cluster: Cluster | None, extra: Mapping[str, str] | None = None
-    ) -> Iterator[Server]:
+    def serving(self, store: Store, cluster: Cluster | None, extra: Mapping[str, str] | None = None) -> Iterator[Server]:
         port = free_port()
         where = ["--host", "127.0.0.1", "--port", str(port)]
         if self.side == "ours":
@@ -244,9 +240,7 @@ class Kind:
         log_path = store.home / f"{self.side}-{port}.log"
         with log_path.open("wb") as log:
             started = time.monotonic()
-            process = subprocess.Popen(
-                command, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-            )
+            process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
             tree = TreeClock(process.pid)
             parts = (tree, DatabaseClock(cluster.process.pid, store.name)) if cluster else (tree,)
             try:

@@ -148,9 +148,7 @@ class World:
         draw = random.Random(20_260_101)
         self._new_id: Callable[[], UUID] = lambda: UUID(int=draw.getrandbits(128), version=4)
         self.pool_id = self._new_id()
-        self.queues = [
-            QueueRow(self._new_id(), "default" if i == 0 else f"queue-{i}", i + 1) for i in range(size.queues)
-        ]
+        self.queues = [QueueRow(self._new_id(), "default" if i == 0 else f"queue-{i}", i + 1) for i in range(size.queues)]
         self.flows = [FlowRow(self._new_id(), f"flow-{i:03d}") for i in range(size.flows)]
         self.deployments = [self._deployment(i) for i in range(size.deployments)]
 

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
-from unfold.decorators import action, display
+from unfold.decorators import display
 
 from deployments import registration, running, scheduling
 from deployments.models import Deployment, DeploymentSchedule
@@ -63,10 +63,7 @@ class DeploymentAdmin(RowAdmin):
         ("created", "updated"),
     )
     readonly_fields = tuple(
-        name
-        for group in fields
-        for name in (group if isinstance(group, tuple) else (group,))
-        if name not in {"description"}
+        name for group in fields for name in (group if isinstance(group, tuple) else (group,)) if name not in {"description"}
     )
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -127,19 +124,19 @@ class DeploymentAdmin(RowAdmin):
     def shown_schema(self, deployment: Deployment) -> str:
         return as_json(deployment.parameter_openapi_schema)
 
-    @action(description="Pause", permissions=["change"])
+    @admin.action(description="Pause", permissions=["change"])
     def pause(self, request: HttpRequest, deployments: QuerySet[Deployment]) -> None:
         self.do_each(request, deployments, lambda row: registration.pause(row.pk), "deployments paused")
 
-    @action(description="Resume", permissions=["change"])
+    @admin.action(description="Resume", permissions=["change"])
     def resume(self, request: HttpRequest, deployments: QuerySet[Deployment]) -> None:
         self.do_each(request, deployments, lambda row: registration.resume(row.pk), "deployments resumed")
 
-    @action(description="Run now", permissions=["change"])
+    @admin.action(description="Run now", permissions=["change"])
     def run_now(self, request: HttpRequest, deployments: QuerySet[Deployment]) -> None:
         self.do_each(request, deployments, lambda row: running.run_now(row.pk), "runs created")
 
-    @action(description="Schedule the default horizon", permissions=["change"])
+    @admin.action(description="Schedule the default horizon", permissions=["change"])
     def schedule_horizon(self, request: HttpRequest, deployments: QuerySet[Deployment]) -> None:
         self.do_each(
             request,
@@ -155,7 +152,17 @@ class DeploymentScheduleAdmin(RowAdmin):
     list_filter = ("active", ("error", admin.EmptyFieldListFilter))
     list_select_related = ("deployment",)
     search_fields = ("slug", "deployment__name")
-    fields = ("deployment_link", "words", "slug", "active", "shown_schedule", "shown_parameters", "fires", "refill_at", "error")
+    fields = (
+        "deployment_link",
+        "words",
+        "slug",
+        "active",
+        "shown_schedule",
+        "shown_parameters",
+        "fires",
+        "refill_at",
+        "error",
+    )
     readonly_fields = fields
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

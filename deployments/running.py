@@ -118,9 +118,7 @@ def run_now(key: UUID) -> UUID:
     return create_run(runnable(key), DeploymentFlowRunCreate(), created_by=None)[0]
 
 
-def create_runs(
-    deployment: Deployment, bodies: Sequence[DeploymentFlowRunCreate], *, created_by: Values | None
-) -> list[Values]:
+def create_runs(deployment: Deployment, bodies: Sequence[DeploymentFlowRunCreate], *, created_by: Values | None) -> list[Values]:
     """The outcome of each item, in order. One that is refused leaves nothing behind and does not affect the others."""
     return [_outcome(deployment, body, created_by) for body in bodies]
 

@@ -19,7 +19,7 @@ from deployments.schedule_shapes import stored
 from deployments.schemas import ScheduleUpdate
 from flowruns.removal import delete_rows
 
-Plan = SchedulePlan[DeploymentSchedule, ScheduleUpdate]
+Plan = SchedulePlan[DeploymentSchedule, ScheduleUpdate]  # type: ignore[type-var]
 
 
 def add_schedules(

@@ -28,9 +28,7 @@ def zones() -> frozenset[str]:
 
 def known_zone(name: str) -> str:
     if name not in zones():
-        raise ValueError(
-            f'Invalid timezone: "{name[:100]}" (specify in IANA tzdata format, for example, America/New_York)'
-        )
+        raise ValueError(f'Invalid timezone: "{name[:100]}" (specify in IANA tzdata format, for example, America/New_York)')
     return name
 
 
@@ -93,9 +91,7 @@ class RRuleSchedule(WireModel):
     @classmethod
     def readable(cls, value: str) -> str:
         if len(value) > MAX_RRULE_CHARACTERS:
-            raise ValueError(
-                f'Invalid RRule string "{value[:40]}..."\nMax length is {MAX_RRULE_CHARACTERS}, got {len(value)}'
-            )
+            raise ValueError(f'Invalid RRule string "{value[:40]}..."\nMax length is {MAX_RRULE_CHARACTERS}, got {len(value)}')
         try:
             parse_rrule(value)
         except ScheduleError as error:

@@ -38,9 +38,7 @@ NEVER = "no occurrence: this schedule has no further time"
 KINDS = {"interval": "IntervalSchedule", "cron": "CronSchedule", "rrule": "RRuleSchedule"}
 
 
-def schedule_identity(
-    deployment_id: UUID, schedule: Mapping[str, Any], parameters: Mapping[str, Any], slug: str | None
-) -> UUID:
+def schedule_identity(deployment_id: UUID, schedule: Mapping[str, Any], parameters: Mapping[str, Any], slug: str | None) -> UUID:
     """The digest that names a schedule of a deployment across redeploys."""
     return uuid5(deployment_id, identity(schedule, parameters, slug))
 
@@ -203,9 +201,7 @@ def insert(plans: Iterable[Plan]) -> int:
     if not plans:
         return 0
     sources = [[number, *source_row(item.source)] for number, item in enumerate(plans)]
-    runs = [
-        [number, *run_row(item.source, moment)] for number, item in enumerate(plans) for moment in item.dates
-    ]
+    runs = [[number, *run_row(item.source, moment)] for number, item in enumerate(plans) for moment in item.dates]
     now = written(timezone.now())
     with connection.cursor() as cursor:
         cursor.execute(insert_runs_sql(), [now, now, now, json_text(runs), json_text(sources)])
@@ -259,7 +255,7 @@ def run_row(source: Source, moment: datetime) -> list[Any]:
 
 
 # The policy of a run that nobody said anything about (runs_states_orchestration.md, section 1.2).
-POLICY = {
+POLICY: dict[str, Any] = {
     "max_retries": 0,
     "retry_delay_seconds": 0.0,
     "retries": None,
@@ -275,7 +271,7 @@ def insert_runs_sql() -> str:
     key, moment, document = ("uuid", "timestamptz", "jsonb") if is_postgresql() else ("text", "text", "text")
     runs = {"number": "int", "id": key, "state_id": key, "name": "text", "key": "text", "at": moment}
     sources = {"number": "int", "deployment_id": key, "revision": "bigint", "identity": key}
-    sources |= {name: document for name in ("parameters", "tags", "labels", "created_by", "policy")}
+    sources |= dict.fromkeys(("parameters", "tags", "labels", "created_by", "policy"), document)
     given = rows_of_json(runs, "given")
     source = rows_of_json(sources, "source")
     empty = "'{}'::jsonb" if is_postgresql() else "'{}'"
@@ -315,7 +311,11 @@ def set_watermarks(plans: Sequence[Plan]) -> None:
     given = rows_of_json({"id": key, "refill_at": moment, "error": "text"}, "given")
     twins = equal_twins(plans)
     rows = [
-        [stored_id(item.source.id), item.refill_at and written(item.refill_at), item.error or twins.get(item.source.id, "")]
+        [
+            stored_id(item.source.id),
+            item.refill_at and written(item.refill_at),
+            item.error or twins.get(item.source.id, ""),
+        ]
         for item in plans
     ]
     with connection.cursor() as cursor:

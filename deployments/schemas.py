@@ -7,6 +7,10 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from django.conf import settings
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
+
+from deployments.schedule_shapes import Schedule
+from flowruns.schemas import Key, Labels, Policy, StateCreate, bounded_parameters
 from orchestrator.core.json_schema import (
     CircularSchemaReference,
     InvalidSchema,
@@ -14,10 +18,6 @@ from orchestrator.core.json_schema import (
     check_schema,
     validate,
 )
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
-
-from deployments.schedule_shapes import Schedule
-from flowruns.schemas import Key, Labels, Policy, StateCreate, bounded_parameters
 from orchestrator.core.wire import (
     MAX_LIST,
     EmbeddedBody,
@@ -90,9 +90,7 @@ class ScheduleCreate(ScheduleUpdate):
     schedule: Schedule
 
 
-NewSchedules: TypeAdapter[list[ScheduleCreate]] = TypeAdapter(
-    Annotated[list[ScheduleCreate], Field(max_length=MAX_SCHEDULES)]
-)
+NewSchedules: TypeAdapter[list[ScheduleCreate]] = TypeAdapter(Annotated[list[ScheduleCreate], Field(max_length=MAX_SCHEDULES)])
 
 
 class DeploymentBase(WireModel):

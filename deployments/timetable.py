@@ -187,7 +187,7 @@ class CronFields:
             months=frozenset(spread(found[3], 1, 12)),
             weekdays=frozenset(spread(found[4], 0, 6)),
             nth={weekday: frozenset(weeks) for weekday, weeks in nth.items()},
-            years=range(1, 9999) if "*" in years else frozenset(years),
+            years=range(1, 9999) if "*" in years else frozenset(year for year in years if isinstance(year, int)),
             any_day="*" in found[2],
             any_weekday="*" in found[4],
         )

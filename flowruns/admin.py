@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from unfold.decorators import action, display
+from unfold.decorators import display
 
 from flowruns.models import Flow, FlowRun, FlowRunState, Log, TaskRun, TaskRunState
 from flowruns.orchestration import engine
@@ -90,13 +90,20 @@ class FlowAdmin(RowAdmin):
     @display(description="Deployments")
     def deployments_of(self, flow: Flow) -> str:
         related = Flow._meta.get_field("deployments").related_model
-        return link_to_list(related, "deployments", flow__id__exact=flow.pk)  # type: ignore[arg-type]
+        return link_to_list(related, "deployments", flow__id__exact=flow.pk)
 
 
 @admin.register(FlowRun)
 class FlowRunAdmin(ReadOnlyAdmin):
     list_display = (
-        "name", "state", "flow_link", "deployment_link", "queue_link", "expected_start_time", "start_time", "duration"
+        "name",
+        "state",
+        "flow_link",
+        "deployment_link",
+        "queue_link",
+        "expected_start_time",
+        "start_time",
+        "duration",
     )
     list_filter = (Question, "state_type", "auto_scheduled")
     list_select_related = ("flow", "deployment", "work_queue")
@@ -124,9 +131,11 @@ class FlowRunAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).defer("context", "labels")
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
-        return lookup in {"flow__id__exact", "deployment__id__exact", "work_queue__id__exact"} or super().lookup_allowed(
-            lookup, value, request
-        )
+        return lookup in {
+            "flow__id__exact",
+            "deployment__id__exact",
+            "work_queue__id__exact",
+        } or super().lookup_allowed(lookup, value, request)
 
     @display(description="State", label=COLOURS, ordering="state_type")
     def state(self, run: FlowRun) -> tuple[str, str]:
@@ -178,17 +187,17 @@ class FlowRunAdmin(ReadOnlyAdmin):
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("flowruns.change_flowrun")
 
-    @action(description="Cancel", permissions=["operate"])
+    @admin.action(description="Cancel", permissions=["operate"])
     def cancel(self, request: HttpRequest, runs: QuerySet[FlowRun]) -> None:
         state = ProposedState(type=StateType.CANCELLING, message="Cancelled by an operator")
         self.do_each(request, runs, lambda run: propose(run, state), "runs cancelled or asked to stop")
 
-    @action(description="Mark as crashed", permissions=["operate"])
+    @admin.action(description="Mark as crashed", permissions=["operate"])
     def crash(self, request: HttpRequest, runs: QuerySet[FlowRun]) -> None:
         state = ProposedState(type=StateType.CRASHED, message="Marked as crashed by an operator")
         self.do_each(request, runs, lambda run: propose(run, state), "runs marked as crashed")
 
-    @action(description="Run again", permissions=["operate"])
+    @admin.action(description="Run again", permissions=["operate"])
     def run_again(self, request: HttpRequest, runs: QuerySet[FlowRun]) -> None:
         state = ProposedState(type=StateType.SCHEDULED, name="AwaitingRetry", message="Run again by an operator")
         self.do_each(request, runs, lambda run: propose(run, state), "runs scheduled again")

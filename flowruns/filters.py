@@ -23,7 +23,7 @@ class RelatedExists(Criterion):
 
     def __init__(self, operator: str, label: str, column: str, *, joinable: bool = False) -> None:
         super().__init__(bool, operator, joinable=joinable)
-        self.label = label
+        self.related = label
         self.column = column
 
     def q(self, body: Any) -> Q:
@@ -31,7 +31,7 @@ class RelatedExists(Criterion):
         if not asked:
             return ANYTHING
         ((operator, value),) = asked.items()
-        found = Exists(apps.get_model(self.label)._default_manager.filter(**{self.column: OuterRef("pk")}))
+        found = Exists(apps.get_model(self.related)._default_manager.filter(**{self.column: OuterRef("pk")}))
         return Q(found) if value is (operator == "exists_") else ~Q(found)
 
 
@@ -100,18 +100,14 @@ class TaskRunFilter(RowFilter):
     id = Criterion(UUID, "any_", path="pk")
     name = Criterion(str, "any_ like_", path="name")
     tags = TagsCriterion("all_ is_null_")
-    state = Group(
-        type=Criterion(StateType, "any_", path="state_type"), name=Criterion(str, "any_", path="state_name")
-    )
+    state = Group(type=Criterion(StateType, "any_", path="state_type"), name=Criterion(str, "any_", path="state_name"))
     start_time = Criterion(UtcMoment, "before_ after_ is_null_", path="start_time")
     end_time = Criterion(UtcMoment, "before_ after_ is_null_", path="end_time")
     expected_start_time = Criterion(UtcMoment, "before_ after_", path="expected_start_time")
     subflow_runs = RelatedExists("exists_", "flowruns.FlowRun", "parent_task_run_id")
     flow_run_id = EnclosingFlowRun(UUID, "any_ is_null_", joinable=True)
     through = {
-        "flow_runs": Through(
-            "flowruns.FlowRun", "flows", "deployments", "work_pools", "work_pool_queues", id="flow_run_id"
-        ),
+        "flow_runs": Through("flowruns.FlowRun", "flows", "deployments", "work_pools", "work_pool_queues", id="flow_run_id"),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db.models import F
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce
 
 from flowruns.models import Flow, FlowRun, FlowRunState, Log, TaskRun, TaskRunState
@@ -29,10 +30,7 @@ TASK_RUN_STATE = Projection(TaskRunState, STATE_COLUMNS)
 
 LOG = Projection(
     Log,
-    {
-        name: name
-        for name in ("id", "created", "updated", "name", "level", "message", "timestamp", "flow_run_id", "task_run_id")
-    },
+    {name: name for name in ("id", "created", "updated", "name", "level", "message", "timestamp", "flow_run_id", "task_run_id")},
 )
 
 # The current state's columns in a run's row, until `with_state` folds them into one object.
@@ -82,7 +80,7 @@ RUN_TIMES = {
     "start_delay": "start_delay_seconds",
     "state_timestamp": "state_timestamp",
 }
-FLOW_RUN_OWN = {
+FLOW_RUN_OWN: dict[str, str | Combinable] = {
     "id": "id",
     "created": "created",
     "updated": "updated",

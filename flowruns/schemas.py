@@ -75,9 +75,7 @@ class StateCreate(WireModel):
 
     def proposed(self) -> ProposedState:
         details = {name: wire_text(value) for name, value in self.state_details.given().items()}
-        return ProposedState(
-            type=self.type, name=self.name or "", message=self.message, data=self.data, details=details
-        )
+        return ProposedState(type=self.type, name=self.name or "", message=self.message, data=self.data, details=details)
 
 
 def wire_text(value: Any) -> Any:

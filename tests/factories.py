@@ -41,7 +41,12 @@ def deployment(name: str = "", **columns: Any) -> Deployment:
 
 
 def _state_columns(type_: str, name: str, at: datetime) -> dict[str, Any]:
-    columns: dict[str, Any] = {"state_type": type_, "state_name": name, "state_timestamp": at, "expected_start_time": at}
+    columns: dict[str, Any] = {
+        "state_type": type_,
+        "state_name": name,
+        "state_timestamp": at,
+        "expected_start_time": at,
+    }
     if type_ == "SCHEDULED":
         columns["next_scheduled_start_time"] = at
     if type_ in {"RUNNING", *TERMINAL}:

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
-from unfold.decorators import action, display
+from unfold.decorators import display
 
 from flowruns.models import FlowRun
 from orchestrator.core.modeladmin import ReadOnlyInline, RowAdmin, as_json, link, link_to_list
@@ -60,15 +60,13 @@ class WorkPoolAdmin(RowAdmin):
     def shown_template(self, pool: WorkPool) -> str:
         return as_json(pool.base_job_template)
 
-    @action(description="Pause", permissions=["change"])
+    @admin.action(description="Pause", permissions=["change"])
     def pause(self, request: HttpRequest, pools: QuerySet[WorkPool]) -> None:
         self.do_each(request, pools, lambda pool: registration.update_pool(pool.name, {"is_paused": True}), "pools paused")
 
-    @action(description="Resume", permissions=["change"])
+    @admin.action(description="Resume", permissions=["change"])
     def resume(self, request: HttpRequest, pools: QuerySet[WorkPool]) -> None:
-        self.do_each(
-            request, pools, lambda pool: registration.update_pool(pool.name, {"is_paused": False}), "pools resumed"
-        )
+        self.do_each(request, pools, lambda pool: registration.update_pool(pool.name, {"is_paused": False}), "pools resumed")
 
 
 @admin.register(WorkQueue)
@@ -77,7 +75,16 @@ class WorkQueueAdmin(RowAdmin):
     list_filter = ("status", "is_paused")
     list_select_related = ("work_pool",)
     search_fields = ("name", "work_pool__name")
-    fields = ("name", "pool_link", "description", "concurrency_limit", "priority", "shown_status", "last_polled", "runs_of")
+    fields = (
+        "name",
+        "pool_link",
+        "description",
+        "concurrency_limit",
+        "priority",
+        "shown_status",
+        "last_polled",
+        "runs_of",
+    )
     readonly_fields = ("name", "pool_link", "priority", "shown_status", "last_polled", "runs_of")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -125,10 +125,7 @@ def runs_on_offer(lines: list[Line], considered: list[Line], window: Window) -> 
             break
         found += offered(open_lines[start : start + LEGS], window, wanted)
     found.sort(key=lambda run: (rank[run["work_queue_id"]], naive(run["next_scheduled_start_time"])))
-    return [
-        {"work_pool_id": lines[0].pool_id, "work_queue_id": run["work_queue_id"], "flow_run": run}
-        for run in found[:wanted]
-    ]
+    return [{"work_pool_id": lines[0].pool_id, "work_queue_id": run["work_queue_id"], "flow_run": run} for run in found[:wanted]]
 
 
 def offered(lines: list[Line], window: Window, limit: int) -> list[WireRow]:

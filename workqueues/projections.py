@@ -1,4 +1,4 @@
-"""Pools, queues, workers and runs on offer as the wire shows them (contract: work_pools_queues_workers.md, sections 1, 5, 6)."""
+"""Pools, queues, workers and runs on offer as the wire shows them (work_pools_queues_workers.md, sections 1, 5, 6)."""
 
 from __future__ import annotations
 

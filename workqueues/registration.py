@@ -1,7 +1,7 @@
 """Making pools and queues, and finding the queue that a deployment or run names.
 
-Contract: work_pools_queues_workers.md, sections 2, 4 and 8; flows_deployments.md, section 3.3. Every verb here is called
-inside a transaction.
+Contract: work_pools_queues_workers.md, sections 2, 4 and 8; flows_deployments.md, section 3.3. Every verb here is
+called inside a transaction.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ def create_pool(name: str, **columns: Any) -> tuple[WorkPool, bool]:
     WorkPool.objects.bulk_create([pool], ignore_conflicts=True)
     if not WorkPool.objects.filter(pk=pool.pk).exists():
         return WorkPool.objects.get(name=name), False
-    WorkQueue.objects.create(
-        pk=queue_id, work_pool=pool, name=DEFAULT_QUEUE, description=DEFAULT_QUEUE_DESCRIPTION, priority=1
-    )
+    WorkQueue.objects.create(pk=queue_id, work_pool=pool, name=DEFAULT_QUEUE, description=DEFAULT_QUEUE_DESCRIPTION, priority=1)
     return pool, True
 
 
@@ -160,7 +158,10 @@ def default_agent_queue(name: str) -> WorkQueue:
 
 
 def resolve(work_pool_name: str | None, work_queue_name: str | None, create: bool) -> WorkQueue | None:
-    """The queue that these names mean; None when neither is given. An unknown pool, or queue without `create`: NotFound."""
+    """The queue that these names mean; None when neither is given.
+
+    An unknown pool, or without `create` an unknown queue of a pool: NotFound.
+    """
     if work_pool_name:
         pool = WorkPool.objects.select_related("default_queue").filter(name=work_pool_name).first()
         if pool is None:

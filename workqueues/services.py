@@ -40,9 +40,7 @@ def silent_workers(now: datetime) -> Any:
     promised = online.order_by().values_list("heartbeat_interval_seconds", flat=True).distinct()
     too_old = Q(pk__in=[])
     for interval in promised:
-        allowed = statuses.silence_allowed(
-            interval, settings.WORKER_FALLBACK_HEARTBEAT, settings.WORKER_INACTIVITY_MULTIPLE
-        )
+        allowed = statuses.silence_allowed(interval, settings.WORKER_FALLBACK_HEARTBEAT, settings.WORKER_INACTIVITY_MULTIPLE)
         same = Q(heartbeat_interval_seconds=interval) if interval is not None else Q(heartbeat_interval_seconds=None)
         too_old |= same & Q(last_heartbeat_time__lt=earlier(now, allowed))
     return online.filter(too_old)
@@ -56,7 +54,7 @@ def earlier(now: datetime, allowed: Any) -> datetime:
 
 
 def mark(silent: Any, status: str) -> None:
-    """Give `silent` this status. A row that came to life meanwhile is left alone, and no write lock is taken for none."""
+    """Give `silent` this status; a row that came to life meanwhile is left alone. No write lock is taken for none."""
     if silent.exists():
         in_one_transaction(lambda: silent.update(status=status))
 
@@ -74,9 +72,7 @@ def mark_pools() -> None:
 def mark_deployments(now: datetime) -> None:
     old = now - settings.DEPLOYMENT_POLLED_TIMEOUT
     polled_since = WorkQueue.objects.filter(pk=OuterRef("work_queue_id"), last_polled__gte=old)
-    ready = apps.get_model("deployments.Deployment")._default_manager.filter(
-        status=statuses.READY, last_polled__lt=old
-    )
+    ready = apps.get_model("deployments.Deployment")._default_manager.filter(status=statuses.READY, last_polled__lt=old)
     mark(ready.filter(~Exists(polled_since)), statuses.NOT_READY)
 
 

@@ -32,9 +32,7 @@ def switched_pool(*, is_paused: bool, has_online_worker: bool) -> str:
     return READY if has_online_worker else NOT_READY
 
 
-def switched_queue(
-    status: str, *, is_paused: bool, last_polled: datetime | None, timeout: timedelta, now: datetime
-) -> str:
+def switched_queue(status: str, *, is_paused: bool, last_polled: datetime | None, timeout: timedelta, now: datetime) -> str:
     """A queue's status after an operator set `is_paused`: it leaves PAUSED only by being resumed."""
     if is_paused:
         return PAUSED

@@ -36,9 +36,7 @@ class Deployment(Row):
     pull_steps = models.JSONField(null=True, blank=True, default=empty_list)
     tags = TagsField()
     labels = models.JSONField(default=dict, blank=True)
-    work_queue = models.ForeignKey(
-        "workqueues.WorkQueue", models.SET_NULL, null=True, blank=True, related_name="deployments"
-    )
+    work_queue = models.ForeignKey("workqueues.WorkQueue", models.SET_NULL, null=True, blank=True, related_name="deployments")
     work_queue_name = models.TextField(null=True, blank=True)
     concurrency_limit = models.ForeignKey(
         "concurrency.ConcurrencyLimit", models.SET_NULL, null=True, blank=True, related_name="deployments"

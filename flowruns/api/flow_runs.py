@@ -190,7 +190,8 @@ def checked_job_variables(run: FlowRun, variables: Object) -> Object:
         raise BadRequest("Flow run state is required to update job variables but none exists")
     if run.state_type != "SCHEDULED":
         raise BadRequest(f"Job variables for a flow run in state {run.state_type} cannot be updated")
-    deployment = apps.get_model("deployments.Deployment")._default_manager.filter(pk=run.deployment_id).first()
+    deployments = apps.get_model("deployments.Deployment")._default_manager
+    deployment = deployments.filter(pk=run.deployment_id).first() if run.deployment_id else None
     if deployment is None:
         raise BadRequest("A deployment for the flow run could not be found")
     apps.get_app_config("deployments").check_run_job_variables(deployment, variables)  # type: ignore[attr-defined]

@@ -81,10 +81,25 @@ class TaskRunViewSet(FilterActions):
     def _fields(cls, kind: str) -> dict[str, Any]:
         return super()._fields(kind) | (HISTORY_FIELDS if kind == "history" else {})
 
-    REDUCED = (
-        "id created updated name flow_run_id task_key state_id state task_version task_inputs empirical_policy tags "
-        "start_time end_time total_run_time estimated_run_time estimated_start_time_delta"
-    ).split()
+    REDUCED = [
+        "id",
+        "created",
+        "updated",
+        "name",
+        "flow_run_id",
+        "task_key",
+        "state_id",
+        "state",
+        "task_version",
+        "task_inputs",
+        "empirical_policy",
+        "tags",
+        "start_time",
+        "end_time",
+        "total_run_time",
+        "estimated_run_time",
+        "estimated_start_time_delta",
+    ]
 
     def page_of(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{key: row[key] for key in self.REDUCED} for row in rows]

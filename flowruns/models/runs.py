@@ -68,8 +68,9 @@ class FlowRun(Run):
         "flowruns.FlowRunState", models.DO_NOTHING, null=True, db_constraint=False, related_name="+", db_index=False
     )
     # Runs outlive their deployment with its id in them, so the database holds no key to it.
-    deployment = models.ForeignKey("deployments.Deployment", models.DO_NOTHING, null=True, db_constraint=False,
-                                   related_name="runs", db_index=False)
+    deployment = models.ForeignKey(
+        "deployments.Deployment", models.DO_NOTHING, null=True, db_constraint=False, related_name="runs", db_index=False
+    )
     deployment_version = models.TextField(null=True)
     work_queue = models.ForeignKey("workqueues.WorkQueue", models.SET_NULL, null=True, related_name="runs", db_index=False)
     work_queue_name = models.TextField(null=True)
@@ -115,8 +116,11 @@ class FlowRun(Run):
             models.Index(fields=["end_time"], name="flow_run_end", condition=Q(end_time__isnull=False)),
             models.Index(fields=["name"], name="flow_run_name"),
             # Late marking and NEXT_SCHEDULED_START_TIME_ASC.
-            models.Index(fields=["next_scheduled_start_time"], name="flow_run_next",
-                         condition=Q(next_scheduled_start_time__isnull=False)),
+            models.Index(
+                fields=["next_scheduled_start_time"],
+                name="flow_run_next",
+                condition=Q(next_scheduled_start_time__isnull=False),
+            ),
             TagsIndex(fields=["tags"], name="flow_run_tags"),
         ]
 

@@ -23,9 +23,7 @@ def derived(run: Any, new: ProposedState, at: datetime, *, is_task: bool = False
         changes["total_run_seconds"] = run.total_run_seconds + max(0.0, (at - run.state_timestamp).total_seconds())
     expected = run.expected_start_time
     if expected is None:
-        expected = changes["expected_start_time"] = (
-            new.scheduled_time if new.type == StateType.SCHEDULED else None
-        ) or at
+        expected = changes["expected_start_time"] = (new.scheduled_time if new.type == StateType.SCHEDULED else None) or at
     if "start_time" in changes:
         changes["start_delay_seconds"] = max(0.0, (at - expected).total_seconds())
     changes["next_scheduled_start_time"] = new.scheduled_time if new.type == StateType.SCHEDULED else None

@@ -24,6 +24,8 @@ class DeploymentLimit:
     grace: timedelta
 
     def full(self) -> bool:
+        if self.limit_id is None:
+            return False
         limit = ConcurrencyLimit.objects.filter(pk=self.limit_id, active=True).first()
         return limit is not None and limit.active_slots >= limit.limit
 
@@ -36,6 +38,8 @@ class DeploymentLimit:
 
 def limit_of(run: FlowRun) -> DeploymentLimit | None:
     """The limit of the run's deployment; None when the deployment is gone."""
+    if run.deployment_id is None:
+        return None
     columns = ("concurrency_limit_id", "concurrency_limit__limit", "concurrency_options")
     deployments = apps.get_model("deployments.Deployment")._default_manager
     found = deployments.filter(pk=run.deployment_id).values_list(*columns).first()
@@ -52,6 +56,6 @@ def give_back(run: FlowRun, lease_id: str | None) -> None:
     """Free the slot that the run held: by its lease, else by one off its deployment's limit."""
     if lease_id and slots.give_back(UUID(lease_id)):
         return
-    if limit := limit_of(run):
-        if limit.limit_id:
-            slots.release(slots.locked([limit.limit_id]))
+    limit = limit_of(run)
+    if limit and limit.limit_id:
+        slots.release(slots.locked([limit.limit_id]))

@@ -70,9 +70,7 @@ def _propose_task(run_id: UUID, proposed: ProposedState, rules: Policy) -> Outco
     return _decide(run, proposed, rules, TaskRunState, False)[0]
 
 
-def _decide(
-    run: Any, proposed: ProposedState, rules: Policy, model: Any, renews: bool
-) -> tuple[Outcome, ProposedState | None]:
+def _decide(run: Any, proposed: ProposedState, rules: Policy, model: Any, renews: bool) -> tuple[Outcome, ProposedState | None]:
     """The outcome, and the state that was written, if one was."""
     initial = value_of(run.state) if run.state else None
     transition = Transition(run, initial, proposed, timezone.now(), dict(run.empirical_policy), renews_leases=renews)

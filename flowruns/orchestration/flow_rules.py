@@ -6,6 +6,7 @@ had their say and the state is written; it learns whether what it agreed to is w
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -63,9 +64,7 @@ def settle_terminal_states(transition: Transition) -> Steps:
 
 def keep_persisted_result(transition: Transition) -> None:
     if transition.proposed.type == COMPLETED and not transition.proposed.persisted:
-        raise Reject(
-            "Cannot overwrite a COMPLETED state that carries persisted result data with one that does not."
-        )
+        raise Reject("Cannot overwrite a COMPLETED state that carries persisted result data with one that does not.")
 
 
 @rule(leaving=only(COMPLETED), entering=only(COMPLETED))
@@ -153,7 +152,7 @@ def take_deployment_slot(transition: Transition) -> Steps:
     return give_back_unless_written(lease)
 
 
-def give_back_unless_written(lease: UUID) -> Steps:
+def give_back_unless_written(lease: UUID) -> Generator[None, bool, None]:
     """Give the slot back when a later rule changed the outcome."""
     written = yield
     if not written:
@@ -213,9 +212,7 @@ def leave_pause(transition: Transition) -> Steps:
     assert initial is not None
     transition.policy["resuming"] = True
     if proposed.type not in {RUNNING, SCHEDULED, CANCELLING, *TERMINAL}:
-        raise Reject(
-            f"This run cannot transition to the StateType.{proposed.type} state from the StateType.PAUSED state."
-        )
+        raise Reject(f"This run cannot transition to the StateType.{proposed.type} state from the StateType.PAUSED state.")
     if initial.details.get("pause_reschedule") and transition.run.deployment_id is None:
         raise Reject(f"Cannot reschedule a {proposed.name} flow run without a deployment.")
     if proposed.type == CANCELLING:

@@ -27,9 +27,7 @@ def settle_terminal_task_states(transition: Transition) -> Steps:
         run.run_count = 0
         transition.columns["run_count"] = 0
         if proposed.type == RUNNING and run.flow_run and run.flow_run_run_count < run.flow_run.run_count:
-            transition.proposed = ProposedState(
-                RUNNING, "Retrying", proposed.message, proposed.data, dict(proposed.details)
-            )
+            transition.proposed = ProposedState(RUNNING, "Retrying", proposed.message, proposed.data, dict(proposed.details))
     return None
 
 

@@ -14,9 +14,7 @@ from orchestrator.core.routes import route
 from orchestrator.core.viewsets import RowViewSet, writes
 
 MAX_CLIENT = 1_000
-CSRF_TOKEN = Projection(
-    CsrfToken, {name: name for name in ("id", "created", "updated", "token", "client", "expiration")}
-)
+CSRF_TOKEN = Projection(CsrfToken, {name: name for name in ("id", "created", "updated", "token", "client", "expiration")})
 
 
 class CsrfTokenViewSet(RowViewSet):

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from rest_framework.request import Request
 
@@ -65,13 +66,13 @@ class VariableViewSet(FilterActions):
         return self.answer(self.row(variable.pk), 201)
 
     def retrieve_by_name(self, request: Request, name: str) -> HttpResponse:
-        return self.answer(self.row(self.key_of(name)))
+        return self.answer(self.row(self.chosen(None, name).values_list("pk", flat=True).first()))
 
     @documented(body=VariableUpdate, status=204)
     @writes
     def partial_update(self, request: Request, pk: UUID | None = None, name: str = "") -> HttpResponse:
         changes = self.body(VariableUpdate).given()
-        variable = Variable.objects.select_for_update().filter(pk=pk or self.key_of(name)).first()
+        variable = self.chosen(pk, name).select_for_update().first()
         if variable is None:
             raise NotFound(self.missing)
         for field, value in changes.items():
@@ -82,13 +83,13 @@ class VariableViewSet(FilterActions):
 
     @writes
     def destroy(self, request: Request, pk: UUID | None = None, name: str = "") -> HttpResponse:
-        deleted, _ = Variable.objects.filter(pk=pk or self.key_of(name)).delete()
+        deleted, _ = self.chosen(pk, name).delete()
         if not deleted:
             raise NotFound(self.missing)
         return self.nothing()
 
-    def key_of(self, name: str) -> UUID | None:
-        return Variable.objects.filter(name=name).values_list("pk", flat=True).first()
+    def chosen(self, pk: UUID | None, name: str) -> QuerySet[Variable]:
+        return Variable.objects.filter(pk=pk) if pk else Variable.objects.filter(name=name)
 
 
 class BlockTypeViewSet(RowViewSet):

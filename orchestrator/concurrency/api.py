@@ -29,9 +29,7 @@ def decayed(row: WireRow, now: object) -> None:
 
 
 LIMIT = Projection(ConcurrencyLimit, {name: name for name in SHOWN}, decayed)
-CREATED_LIMIT = Projection(
-    ConcurrencyLimit, {name: name for name in (*SHOWN, "denied_slots", "avg_slot_occupancy_seconds")}
-)
+CREATED_LIMIT = Projection(ConcurrencyLimit, {name: name for name in (*SHOWN, "denied_slots", "avg_slot_occupancy_seconds")})
 
 
 class LimitViewSet(RowViewSet):

@@ -41,9 +41,7 @@ def take(
     for limit in active:
         limit.active_slots = in_use(limit, now) + slots
         limit.save(update_fields=["active_slots"])
-    held = Lease.objects.create(
-        slots=slots, holder_type=holder_type or None, holder_id=holder_id, expires_at=now + lease
-    )
+    held = Lease.objects.create(slots=slots, holder_type=holder_type or None, holder_id=holder_id, expires_at=now + lease)
     held.limits.set(limits)
     return held
 

@@ -71,7 +71,7 @@ def next_runs(now: datetime) -> dict[str, Any]:
         .order_by("next_scheduled_start_time")[:SHOWN]
     )
     rows = [
-        [f"in {timeuntil(run.next_scheduled_start_time, now)}", link(run), link(run.flow), link(run.deployment)]
+        [f"in {timeuntil(run.next_scheduled_start_time or now, now)}", link(run), link(run.flow), link(run.deployment)]
         for run in runs
     ]
     return {"headers": ["Starts", "Run", "Flow", "Deployment"], "rows": rows}
@@ -99,7 +99,11 @@ def figures(now: datetime) -> list[dict[str, Any]]:
     waiting = runs.filter(state_type__in=(StateType.PENDING, StateType.CANCELLING))
     stuck = waiting.filter(state_timestamp__lt=now - timedelta(minutes=10))
     return [
-        {"title": "Running", "value": running.count(), "link": link_to_list(FlowRun, "now", state_type__exact="RUNNING")},
+        {
+            "title": "Running",
+            "value": running.count(),
+            "link": link_to_list(FlowRun, "now", state_type__exact="RUNNING"),
+        },
         {"title": "Late", "value": late.count(), "link": link_to_list(FlowRun, "should have started", question="late")},
         {"title": "Stuck", "value": stuck.count(), "link": link_to_list(FlowRun, "for ten minutes", question="stuck")},
         {"title": "Failing", "value": failed.count(), "link": link_to_list(FlowRun, "in a day", question="failing")},
@@ -115,7 +119,10 @@ def context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         figures=figures(now),
         runs_chart=json.dumps(chart(FlowRun.objects.all(), now)),
         chart_options=json.dumps(
-            {"scales": {"x": {"stacked": True}, "y": {"stacked": True, "beginAtZero": True}}, "maintainAspectRatio": False}
+            {
+                "scales": {"x": {"stacked": True}, "y": {"stacked": True, "beginAtZero": True}},
+                "maintainAspectRatio": False,
+            }
         ),
         next_runs=next_runs(now),
         idle_pools=idle_pools(),

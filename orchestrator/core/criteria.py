@@ -100,7 +100,7 @@ def optional(type_: Any) -> Any:
     return (type_ | None, None)
 
 
-class Criterion(django_filters.Filter):  # type: ignore[misc]
+class Criterion(django_filters.Filter):
     """One key of a filter: which operators it has, of which type, on which path.
 
     `paths` names the path of an operator that looks elsewhere than the rest; `joinable` says that the criterion itself
@@ -109,9 +109,7 @@ class Criterion(django_filters.Filter):  # type: ignore[misc]
 
     table = OPERATORS
 
-    def __init__(
-        self, value: Any, operators: str, *, path: str = "", joinable: bool = False, **paths: str
-    ) -> None:
+    def __init__(self, value: Any, operators: str, *, path: str = "", joinable: bool = False, **paths: str) -> None:
         super().__init__(field_name=path)
         self.value = value
         self.operators = operators.split()
@@ -130,7 +128,7 @@ class Criterion(django_filters.Filter):  # type: ignore[misc]
             return Annotated[list[Pattern], Field(max_length=MAX_ALTERNATIVES)]
         if operator in {"before_", "after_", "ge_", "le_"}:
             return self.value
-        return Annotated[list[self.value], Field(max_length=MAX_LIST)]
+        return Annotated[list[self.value], Field(max_length=MAX_LIST)]  # type: ignore[name-defined]
 
     @cached_property
     def shape(self) -> type[BaseModel]:
@@ -144,9 +142,7 @@ class Criterion(django_filters.Filter):  # type: ignore[misc]
         return {name: value for name in self.operators if (value := getattr(body, name)) is not None}
 
     def q(self, body: Any) -> Q:
-        clauses = [
-            self.table[name](self.paths.get(name) or self.field_name, value) for name, value in self.given(body).items()
-        ]
+        clauses = [self.table[name](self.paths.get(name) or self.field_name, value) for name, value in self.given(body).items()]
         return combine(clauses, getattr(body, "operator", "and_"))
 
 
@@ -166,7 +162,7 @@ class IgnoredCriterion(Criterion):
         return ANYTHING
 
 
-class Group(django_filters.Filter):  # type: ignore[misc]
+class Group(django_filters.Filter):
     """Criteria under one key. An empty member is left out rather than true, and one with both lists is left out too."""
 
     def __init__(self, **members: Criterion) -> None:

@@ -19,8 +19,7 @@ log = logging.getLogger(__name__)
 SENSITIVE = re.compile(r"pass(word|wd|phrase)?|secret|token|api_?key|credential|auth|private|job_variables|env$", re.I)
 MASK = "********"
 INTEGRITY = (
-    "Data integrity conflict. This usually means a unique or foreign key constraint was violated. "
-    "See server logs for details."
+    "Data integrity conflict. This usually means a unique or foreign key constraint was violated. See server logs for details."
 )
 
 

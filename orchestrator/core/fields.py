@@ -68,7 +68,7 @@ class Like(Lookup):
 
     lookup_name = "wire_like"
 
-    def as_sql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: SQLCompiler, connection: Any) -> Any:
         left, params = self.process_lhs(compiler, connection)
         operator = "ILIKE" if connection.vendor == "postgresql" else "LIKE"
         return f"{left} {operator} %s", [*params, self.rhs]

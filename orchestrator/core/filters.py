@@ -41,7 +41,7 @@ class Through:
         return Q(Exists(related.select(rows, asked)))
 
 
-class RowFilter(django_filters.FilterSet):  # type: ignore[misc]
+class RowFilter(django_filters.FilterSet):
     """The filter of one table: its key on the wire, its criteria, and its ties to other tables.
 
     Criteria are declared as in any FilterSet; values come validated from the wire, so no form is ever built.
@@ -52,6 +52,8 @@ class RowFilter(django_filters.FilterSet):  # type: ignore[misc]
     joinable: ClassVar[bool] = True
     through: ClassVar[dict[str, Through]] = {}
 
+    base_filters: ClassVar[dict[str, Any]]
+    _shape: ClassVar[type[BaseModel]]
     _by_label: ClassVar[dict[str, type[RowFilter]]] = {}
     _by_key: ClassVar[dict[str, type[RowFilter]]] = {}
 

@@ -31,7 +31,7 @@ def parse(body: bytes, *, strip_nul: bool = False) -> Any:
     Refused: what is not UTF-8 or not JSON, NaN and infinities, nesting deeper than 400, and NUL characters in text, which
     PostgreSQL cannot hold (`strip_nul` removes them instead).
     """
-    if (depth := body.count(b"[") + body.count(b"{")) > MAX_DEPTH and depth_of(body) > MAX_DEPTH:
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and depth_of(body) > MAX_DEPTH:
         raise InvalidJson(0, f"Nesting deeper than {MAX_DEPTH} levels")
     try:
         # orjson turns an integer beyond 64 bits into a float; the slower parser keeps it as it is.

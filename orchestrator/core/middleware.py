@@ -112,15 +112,10 @@ def version_fault(request: HttpRequest) -> str | None:
         return None
     found = VERSION.fullmatch(version)
     if found is None:
-        return (
-            "Invalid X-PREFECT-API-VERSION header format."
-            f"Expected header in format 'x.y.z' but received {version[:200]}"
-        )
+        return f"Invalid X-PREFECT-API-VERSION header format.Expected header in format 'x.y.z' but received {version[:200]}"
     if tuple(map(int, found.groups())) < settings.API_OLDEST_VERSION:
         oldest = ".".join(map(str, settings.API_OLDEST_VERSION))
-        return (
-            f"The request specified API version {version} but this server requires version {oldest} or higher."
-        )
+        return f"The request specified API version {version} but this server requires version {oldest} or higher."
     return None
 
 

@@ -44,7 +44,7 @@ def link_to_list(model: type[Model], text: str, **query: Any) -> SafeString:
     return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}?{}">{}</a>', address, asked, text)
 
 
-class RowAdmin(ModelAdmin):  # type: ignore[misc]
+class RowAdmin(ModelAdmin):
     """The base of every page: no count of a whole table, nothing editable that the server owns."""
 
     show_full_result_count = False
@@ -78,7 +78,7 @@ class ReadOnlyAdmin(RowAdmin):
         return False
 
 
-class ReadOnlyInline(TabularInline):  # type: ignore[misc]
+class ReadOnlyInline(TabularInline):
     extra = 0
     can_delete = False
     show_change_link = True
@@ -89,4 +89,3 @@ class ReadOnlyInline(TabularInline):  # type: ignore[misc]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-

@@ -11,8 +11,10 @@ JSON = "application/json"
 ERROR = {"description": "A fault of the request", "content": {JSON: {"schema": {"type": "object"}}}}
 
 
-class WireSchema(AutoSchema):  # type: ignore[misc]
+class WireSchema(AutoSchema):
     """One operation of the description. Shapes come from pydantic, not from serializers."""
+
+    view: Any
 
     def get_operation(self, path: str, path_regex: str, path_prefix: str, method: str, registry: Any) -> Any:
         self.path, self.method, self.registry = path, method, registry

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import F, Model, QuerySet
 from django.db.models.expressions import Combinable
 
-from orchestrator.core.databases import is_postgresql, wire_converter
+from orchestrator.core.databases import wire_converter
 
 WireRow = dict[str, Any]
 Finish = Callable[[WireRow, datetime], None]
+Converters = list[tuple[int, Callable[[Any], Any]]]
 
 
 def aware(moment: datetime | None) -> datetime | None:
@@ -29,14 +31,12 @@ class Projection:
     for `json_body.dump`: stored JSON is a fragment, a time is aware or naive UTC.
     """
 
-    def __init__(
-        self, model: type[Model], columns: Mapping[str, str | Combinable], finish: Finish | None = None
-    ) -> None:
+    def __init__(self, model: type[Model], columns: Mapping[str, str | Combinable], finish: Finish | None = None) -> None:
         self.model = model
         self.keys = tuple(columns)
         self.expressions = [F(column) if isinstance(column, str) else column for column in columns.values()]
         self.finish = finish
-        self._by_key: dict[tuple[str, bool], tuple[str, list[tuple[int, Callable[[Any], Any]]]]] = {}
+        self._by_key: dict[str, tuple[str, list[Any], int, Converters]] = {}
 
     def many(self, rows: QuerySet[Any]) -> list[WireRow]:
         """One query: the rows of `rows`, in its order and slice."""
@@ -52,22 +52,23 @@ class Projection:
             return None
         field = self.model._meta.pk
         assert field is not None
-        cached = self._by_key.get((connection.alias, is_postgresql()))
+        cached = self._by_key.get(connection.vendor)
         if cached is None:
-            sql, _, converters = self._compile(self.model._default_manager.filter(pk=key))
-            cached = self._by_key[connection.alias, is_postgresql()] = (sql, converters)
-        sql, converters = cached
-        return next(iter(self._read(sql, (field.get_db_prep_value(key, connection),), converters)), None)
+            # A key of no row marks the place of the key among the parameters.
+            mark = field.get_db_prep_value(uuid4(), connection)
+            sql, params, converters = self._compile(self.model._default_manager.filter(pk=mark))
+            cached = self._by_key[connection.vendor] = (sql, list(params), list(params).index(mark), converters)
+        sql, params, place, converters = cached
+        asked = [*params[:place], field.get_db_prep_value(key, connection), *params[place + 1 :]]
+        return next(iter(self._read(sql, asked, converters)), None)
 
-    def _compile(self, rows: QuerySet[Any]) -> tuple[str, Sequence[Any], list[tuple[int, Callable[[Any], Any]]]]:
+    def _compile(self, rows: QuerySet[Any]) -> tuple[str, Sequence[Any], Converters]:
         compiler = rows.values_list(*self.expressions).query.get_compiler(connection=connection)
         sql, params = compiler.as_sql()
         found = [(i, wire_converter(item[0].output_field)) for i, item in enumerate(compiler.select)]
         return sql, params, [(i, convert) for i, convert in found if convert]
 
-    def _read(
-        self, sql: str, params: Sequence[Any], converters: list[tuple[int, Callable[[Any], Any]]]
-    ) -> list[WireRow]:
+    def _read(self, sql: str, params: Sequence[Any], converters: Converters) -> list[WireRow]:
         with connection.cursor() as cursor:
             cursor.execute(sql, params)
             raw = cursor.fetchall()

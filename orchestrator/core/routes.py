@@ -14,7 +14,7 @@ register_converter(WireIdConverter, "id")
 
 def route(pattern: str, viewset: type[WireViewSet], **actions: str) -> URLPattern:
     """`pattern` answered by `viewset`; `actions` map an HTTP method to the viewset's method."""
-    return path(pattern, viewset.as_view(actions))
+    return path(pattern, viewset.as_view({**actions}))
 
 
 def filter_routes(viewset: Any, *kinds: str) -> list[URLPattern]:

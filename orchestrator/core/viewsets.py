@@ -66,7 +66,12 @@ def writes(handler: Handler) -> Handler:
 
 
 def documented(
-    *, body: Any = None, answer: Any = None, status: int = 200, summary: str = "", query: Mapping[str, Any] | None = None
+    *,
+    body: Any = None,
+    answer: Any = None,
+    status: int = 200,
+    summary: str = "",
+    query: Mapping[str, Any] | None = None,
 ) -> Callable[[Handler], Handler]:
     """What the API description says of a handler: the shapes of its body and answer."""
 
@@ -144,6 +149,7 @@ class FilterActions(RowViewSet):
     sorts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     default_sort: ClassVar[str] = ""
     ordering: ClassVar[tuple[str, ...]] = ("pk",)
+    _shapes: ClassVar[dict[str, type[EmbeddedBody]]]
 
     def queryset(self) -> QuerySet[Any]:
         return self.projection.model._default_manager.all()
@@ -151,9 +157,9 @@ class FilterActions(RowViewSet):
     @classmethod
     def shape(cls, kind: str) -> type[EmbeddedBody]:
         """The body of `kind`: the filters, with what pages and sorts them."""
-        shapes = cls.__dict__.get("_shapes")
-        if shapes is None:
-            shapes = cls._shapes = {}
+        if "_shapes" not in cls.__dict__:
+            cls._shapes = {}
+        shapes = cls._shapes
         if kind not in shapes:
             shapes[kind] = create_model(f"{cls.__name__}{kind.title()}", __base__=EmbeddedBody, **cls._fields(kind))
         return shapes[kind]
@@ -164,12 +170,12 @@ class FilterActions(RowViewSet):
         if kind in {"filter", "paginate"}:
             fields["limit"] = (int | None, None)
             if cls.sorts:
-                names = StrEnum(f"{cls.__name__}Sort", {name: name for name in cls.sorts})
+                names = StrEnum("Sort", {name: name for name in cls.sorts})  # type: ignore[misc]
                 fields["sort"] = (names | None, None)
         if kind == "filter":
-            fields["offset"] = (Annotated[int, Field(ge=0, le=MAX_OFFSET)], 0)
+            fields["offset"] = (Annotated[int, Field(ge=0, le=MAX_OFFSET)] | None, None)
         if kind == "paginate":
-            fields["page"] = (Annotated[int, Field(ge=1, le=MAX_OFFSET)], 1)
+            fields["page"] = (Annotated[int, Field(ge=1, le=MAX_OFFSET)] | None, None)
         return fields
 
     def matching(self, body: Any, rows: QuerySet[Any] | None = None) -> QuerySet[Any]:
@@ -189,7 +195,8 @@ class FilterActions(RowViewSet):
     def filter(self, request: Request) -> HttpResponse:
         body: Any = self.body(self.shape("filter"))
         limit = bounded_limit(body.limit)
-        rows = self.ordered(self.matching(body), body)[body.offset : body.offset + limit]
+        offset = body.offset or 0
+        rows = self.ordered(self.matching(body), body)[offset : offset + limit]
         return self.answer(self.rows(rows) if limit else [])
 
     def count(self, request: Request) -> HttpResponse:
@@ -200,8 +207,9 @@ class FilterActions(RowViewSet):
         limit = bounded_limit(body.limit)
         matching = self.matching(body)
         count = matching.count()
-        offset = (body.page - 1) * limit
+        page = body.page or 1
+        offset = (page - 1) * limit
         found = self.rows(self.ordered(matching, body)[offset : offset + limit]) if limit and offset < count else []
         pages = math.ceil(count / limit) if limit else 0
         found = self.page_of(found)
-        return self.answer({"results": found, "count": count, "limit": limit, "pages": pages, "page": body.page})
+        return self.answer({"results": found, "count": count, "limit": limit, "pages": pages, "page": page})

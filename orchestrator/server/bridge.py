@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import unquote_to_bytes
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +19,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 # How much of a body that is refused anyway is read, so that its sender gets to read the answer.
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 BODY_SECONDS = 60.0
+PROTOCOLS = {"1": "HTTP/1.0", "1.1": "HTTP/1.1", "2": "HTTP/2"}
 
 Headers = list[tuple[str, str]]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -111,11 +111,12 @@ class Bridge:
                 return await self.collected(exchange)
         except TimeoutError:
             raise Refused(408, "The request body did not come in time.") from None
-        except (OSError, RuntimeError, ValueError):
+        except (RuntimeError, ValueError):  # the client has gone, or broke off in the middle
             raise Refused(400, "The request body is broken.") from None
 
     async def collected(self, exchange: Exchange) -> bytes:
-        """A body of unknown length, or of one that is too large."""
+        """A body of unknown length, or one known to be too large."""
+        # Read in parts, to count them. One that breaks off looks like one that ends; the JSON parser tells them apart.
         parts: list[bytes] = []
         size = 0
         async for part in exchange:
@@ -177,19 +178,18 @@ def settle(answered: asyncio.Future[None]) -> None:
 
 
 def environ_of(scope: Scope, body: bytes) -> dict[str, Any]:
-    """The WSGI environment of a request (PEP 3333). `RAW_URI` is the path as it was sent, before decoding."""
+    """The WSGI environment of a request (PEP 3333)."""
     server, _, port = scope.server.rpartition(":")
-    path = scope.path
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope.method,
         "SCRIPT_NAME": "",
-        "PATH_INFO": path if path.isascii() and "%" not in path else unquote_to_bytes(path).decode("latin-1"),
-        "RAW_URI": path,
+        # Percent-decoded already: decoding again would make "/" of "%252F".
+        "PATH_INFO": scope.path.encode().decode("latin-1"),
         "QUERY_STRING": scope.query_string,
         "CONTENT_LENGTH": str(len(body)),
         "SERVER_NAME": server.strip("[]"),
         "SERVER_PORT": port,
-        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "SERVER_PROTOCOL": PROTOCOLS.get(scope.http_version, "HTTP/1.1"),
         "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.scheme,

@@ -112,7 +112,10 @@ def test_task_runs_without_a_flow_run_are_found_only_when_asked_for(client: Clie
     task_run(name="inside", flow_run=flow_run())
     assert names(client, "/task_runs/filter", task_runs={"flow_run_id": {}}) == ["inside"]
     assert names(client, "/task_runs/filter", task_runs={"flow_run_id": {"is_null_": True}}) == ["alone"]
-    assert sorted(names(client, "/task_runs/filter", task_runs={"flow_run_id": {"is_null_": None}})) == ["alone", "inside"]
+    assert sorted(names(client, "/task_runs/filter", task_runs={"flow_run_id": {"is_null_": None}})) == [
+        "alone",
+        "inside",
+    ]
     assert names(client, "/task_runs/filter", flows={}) == ["inside"]
 
 
@@ -155,9 +158,7 @@ def test_pages_are_counted_and_never_overlap(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/flows/filter", "/flow_runs/filter", "/task_runs/filter"])
-def test_a_page_costs_one_query_whatever_its_length(
-    client: Client, path: str, django_assert_num_queries: Any
-) -> None:
+def test_a_page_costs_one_query_whatever_its_length(client: Client, path: str, django_assert_num_queries: Any) -> None:
     for _ in range(12):
         task_run(flow_run=flow_run("RUNNING"))
     post(client, path, {})

@@ -70,9 +70,7 @@ class Api:
         options: dict[str, Any] = {"headers": headers}
         if method == "GET":
             return self.client.get(url, **options)
-        return self.client.generic(
-            method, url, b"" if body is None else _json(body), content_type="application/json", **options
-        )
+        return self.client.generic(method, url, b"" if body is None else _json(body), content_type="application/json", **options)
 
     def create(self, status: int = 201, /, **body: Any) -> Any:
         body.setdefault("name", "nightly")
@@ -174,9 +172,7 @@ def test_what_the_server_owns_is_refused_in_a_body(api: Api, key: str) -> None: 
 
 
 def test_keys_of_old_clients_are_dropped(api: Api) -> None:
-    made = api.create(
-        worker_pool_queue_id=None, worker_pool_name="x", worker_pool_queue_name="y", work_pool_queue_name="z"
-    )
+    made = api.create(worker_pool_queue_id=None, worker_pool_name="x", worker_pool_queue_name="y", work_pool_queue_name="z")
     api.change(made["id"], worker_pool_name="x")
 
 
@@ -220,9 +216,7 @@ def test_an_invalid_schema_is_refused_where_it_is_enforced(api: Api) -> None:  #
 
 def test_parameters_beyond_the_cap_are_refused(api: Api) -> None:
     refused = api.create(422, parameters={"x": "a" * 524_288})
-    assert (
-        "Flow run parameters must be less than 524,288 bytes when serialized" in refused["exception_detail"][0]["msg"]
-    )
+    assert "Flow run parameters must be less than 524,288 bytes when serialized" in refused["exception_detail"][0]["msg"]
 
 
 @pytest.mark.parametrize("role", ["infrastructure", "storage"])
@@ -240,9 +234,7 @@ def test_a_refused_create_leaves_nothing_not_even_its_queue(api: Api) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_failure_in_the_middle_of_an_upsert_leaves_everything_as_it_was(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_in_the_middle_of_an_upsert_leaves_everything_as_it_was(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     flow = str(factories.flow().pk)
     made = api.create(flow_id=flow, schedules=[{"schedule": DAILY}], concurrency_limit=2)
     run = planned(made)
@@ -289,9 +281,7 @@ def test_an_unknown_pool_is_not_found(api: Api, variables: Any) -> None:  # E16
 
 def typed_pool() -> WorkPool:
     variables = {"type": "object", "properties": {"image": {"type": "string"}}, "required": ["image"]}
-    return factories.work_pool(
-        base_job_template={"job_configuration": {"image": "{{ image }}"}, "variables": variables}
-    )
+    return factories.work_pool(base_job_template={"job_configuration": {"image": "{{ image }}"}, "variables": variables})
 
 
 def test_job_variables_must_fit_the_pool_but_nothing_is_required_yet(api: Api) -> None:
@@ -349,9 +339,7 @@ def test_two_limits_and_an_unknown_limit_are_refused(api: Api) -> None:
     assert "cannot have both a concurrency limit and a global" in refused["exception_detail"][0]["msg"]
     assert api.create(404, global_concurrency_limit_id=str(uuid4())) == {"detail": "Concurrency limit not found"}
     made = api.create()
-    assert (
-        api.change(made["id"], 404, global_concurrency_limit_id=str(uuid4()))["detail"] == "Concurrency limit not found"
-    )
+    assert api.change(made["id"], 404, global_concurrency_limit_id=str(uuid4()))["detail"] == "Concurrency limit not found"
 
 
 # --- change ---------------------------------------------------------------------------------------------------------
@@ -554,9 +542,7 @@ def test_lists_are_filtered_sorted_counted_and_paged(api: Api) -> None:
     page = api.send("POST", "paginate", {"limit": 2, "page": 2}).json()
     assert [row["name"] for row in page.pop("results")] == ["c"]
     assert page == {"count": 3, "limit": 2, "pages": 2, "page": 2}
-    assert api.send("POST", "filter", {"limit": 201}).json() == {
-        "detail": "Invalid limit: must be less than or equal to 200."
-    }
+    assert api.send("POST", "filter", {"limit": 201}).json() == {"detail": "Invalid limit: must be less than or equal to 200."}
     assert api.send("POST", "filter", {"sort": "name; DROP"}).status_code == 422
     assert api.send("POST", "filter", {"deployments": {"is_schedule_active": {}}}).status_code == 422
 

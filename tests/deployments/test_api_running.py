@@ -63,9 +63,7 @@ def test_a_run_takes_what_it_does_not_bring_from_its_deployment(api: Api) -> Non
 
 def test_a_run_with_the_nulls_of_the_client_is_made_in_the_state_it_asks_for(api: Api) -> None:
     at = (timezone.now() + timedelta(hours=1)).isoformat()
-    nulls = dict.fromkeys(
-        ("name", "idempotency_key", "labels", "parent_task_run_id", "work_queue_name", "job_variables")
-    )
+    nulls = dict.fromkeys(("name", "idempotency_key", "labels", "parent_task_run_id", "work_queue_name", "job_variables"))
     state = {"type": "SCHEDULED", "state_details": {"scheduled_time": at, "deferred": None}}
     created = run(api, api.create(), state=state, **nulls)
     assert created["next_scheduled_start_time"] is not None and created["state_type"] == "SCHEDULED"
@@ -155,9 +153,7 @@ def test_a_bulk_reports_each_item_in_order_and_keeps_the_good_ones(api: Api) -> 
     assert good == hit and good["status"] == "CREATED" and good["error"] is None
     assert (bad["flow_run_id"], bad["status"]) == (None, "FAILED")
     assert bad["error"].startswith("Parameter validation failed: Validation failed for field 'n'.")
-    assert lone["error"] == (
-        "Cannot create flow run in work queue q because deployment is not associated with a work pool."
-    )
+    assert lone["error"] == ("Cannot create flow run in work queue q because deployment is not associated with a work pool.")
     assert [str(key) for key in FlowRun.objects.values_list("pk", flat=True)] == [good["flow_run_id"]]
 
 

@@ -148,9 +148,7 @@ def test_absent_schedules_stay_an_empty_list_clears_and_the_order_of_keys_means_
 def test_schedules_with_slugs_are_merged(api: Api) -> None:
     made = api.create(schedules=[{"schedule": DAILY, "slug": "a"}, {"schedule": HOURLY, "slug": "b"}])
     before = slugs(api, made)
-    api.change(
-        made["id"], schedules=[{"slug": "a", "schedule": {"cron": "0 10 * * *"}}, {"slug": "c", "schedule": DAILY}]
-    )
+    api.change(made["id"], schedules=[{"slug": "a", "schedule": {"cron": "0 10 * * *"}}, {"slug": "c", "schedule": DAILY}])
     after = slugs(api, made)
     assert set(after) == {"a", "b", "c"} and after["b"] == before["b"]
     assert after["a"]["id"] == before["a"]["id"] and after["a"]["schedule"] == PATCHED

@@ -198,12 +198,12 @@ def test_a_poll_costs_two_queries_however_many_queues(pool, queues):
 
 
 def test_a_poll_reads_the_hand_out_index(pool):
-    many_runs(pool, 5, 200)
+    many_runs(pool, 5, 1_000)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     lines = dispatch.lines_of(pool.name)
     with CaptureQueriesContext(connection) as queries:
-        assert len(dispatch.runs_on_offer(lines, lines, dispatch.Window(at(500), None, 20))) == 20
+        assert len(dispatch.runs_on_offer(lines, lines, dispatch.Window(at(2_000), None, 20))) == 20
     explain = "EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN "
     with connection.cursor() as cursor:
         cursor.execute(explain + queries[-1]["sql"])

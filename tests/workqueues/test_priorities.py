@@ -29,9 +29,7 @@ def test_a_queue_put_somewhere_moves_the_others_only_as_far_as_they_must(line, k
     assert after(line, priorities.placed(line, key, priority)) == expected
 
 
-@pytest.mark.parametrize(
-    ("taken", "free"), [([], 1), ([1, 2, 3], 4), ([2, 3], 1), ([1, 3], 2), ([1, 1, 2], 3)]
-)
+@pytest.mark.parametrize(("taken", "free"), [([], 1), ([1, 2, 3], 4), ([2, 3], 1), ([1, 3], 2), ([1, 1, 2], 3)])
 def test_a_queue_without_a_priority_fills_the_first_gap(taken, free):
     assert priorities.lowest_free(taken) == free
 

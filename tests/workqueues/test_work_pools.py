@@ -91,6 +91,26 @@ def test_what_does_not_fit_a_pool_is_refused(body):
     assert send("PATCH", "work_pools/mine", body)[0] == 422
 
 
+def template(**prop: Any) -> dict[str, Any]:
+    return {
+        "job_configuration": {"command": "{{ b }}"},
+        "variables": {"type": "object", "properties": {"b": prop}, "required": ["b"]},
+    }
+
+
+def test_defaults_of_job_variables_must_fit_when_a_pool_is_made():
+    status, answer = post("work_pools/", {"name": "mine", "base_job_template": template(type="integer", default="x")})
+    assert status == 422
+    assert answer["detail"].startswith("Validation failed for work pool's job variable defaults: ")
+    reference = {"$ref": {"block_document_id": str(uuid4())}}
+    body = {"name": "mine", "base_job_template": template(type="object", default=reference)}
+    assert post("work_pools/", body) == (404, {"detail": "Block not found."})
+    assert post("work_pools/", {"name": "mine", "base_job_template": template(type="nonsense", default=1)})[0] == 422
+    assert post("work_pools/", {"name": "mine", "base_job_template": template(type="integer", default=1)})[0] == 201
+    wrong = {"base_job_template": template(type="integer", default="x")}
+    assert send("PATCH", "work_pools/mine", wrong) == (204, None)
+
+
 def test_pool_errors_are_said_in_the_wires_words():
     work_pool("mine")
     taken = {"detail": "A work pool with this name already exists."}
@@ -344,9 +364,9 @@ def test_names_of_pool_and_queue_lead_to_a_queue():
     assert resolve("mine", "new", create=True).priority == 2
     assert resolve(None, "of-agents", create=True).work_pool.name == "default-agent-pool"
     assert line("default-agent-pool") == {"of-agents": 1, "default": 2}
-    with pytest.raises(NotFound, match="Work pool queue 'mine/unknown' not found."):
+    with pytest.raises(NotFound, match=r"Work pool queue 'mine/unknown' not found\."):
         resolve("mine", "unknown", create=False)
-    with pytest.raises(NotFound, match='Work pool "unknown" not found.'):
+    with pytest.raises(NotFound, match=r'Work pool "unknown" not found\.'):
         resolve("unknown", None, create=True)
 
 

@@ -9,8 +9,8 @@ import orjson
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from orchestrator.blocks.models import BlockDocument
 from orchestrator.core.errors import INTEGRITY, Conflict, Forbidden, NotFound, Unprocessable
+from orchestrator.core.json_schema import SchemaViolation
 from orchestrator.core.projection import WireRow
 from orchestrator.core.viewsets import FilterActions, WireViewSet, bounded_limit, documented, writes
 from workqueues import dispatch, job_variables, occupancy
@@ -52,12 +52,15 @@ def without_result_storage(row: WireRow) -> None:
     row["storage_configuration"].pop("default_result_storage_block_id", None)
 
 
-def document_data(key: Any) -> Any:
-    """The data of the block document that a default refers to."""
-    data = BlockDocument.objects.filter(pk=key).values_list("data", flat=True).first()
-    if data is None:
-        raise NotFound("Block not found.")
-    return data
+def refuse_bad_defaults(template: dict[str, Any]) -> None:
+    try:
+        job_variables.check_defaults(template)
+    except job_variables.BlockNotFound:
+        raise NotFound("Block not found.") from None
+    except SchemaViolation as error:
+        raise Unprocessable(f"Validation failed for work pool's job variable defaults: {error}") from None
+    except ValueError as error:
+        raise Unprocessable(str(error)) from None
 
 
 class WorkPoolViewSet(FilterActions):
@@ -83,10 +86,7 @@ class WorkPoolViewSet(FilterActions):
     def create(self, request: Request) -> HttpResponse:
         body = self.body(WorkPoolCreate)
         refuse_reserved(body.name)
-        try:
-            job_variables.check_defaults(body.base_job_template, document_data)
-        except ValueError as error:
-            raise Unprocessable(str(error)) from None
+        refuse_bad_defaults(body.base_job_template)
         columns = body.model_dump(exclude={"storage_configuration"})
         _, made = create_pool(**columns, storage_configuration=body.storage_configuration.stored())
         if not made:

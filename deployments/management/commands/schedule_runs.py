@@ -31,6 +31,4 @@ class Command(BaseCommand):
             more = report.more
             if self.stdout.isatty():
                 self.stdout.write(f"\r{schedules} schedules, {inserted} runs", ending="")
-        self.stdout.write(
-            f"{schedules} schedules planned, {inserted} runs inserted, {quarantined} schedules put aside."
-        )
+        self.stdout.write(f"{schedules} schedules planned, {inserted} runs inserted, {quarantined} schedules put aside.")

@@ -1,119 +1,144 @@
-"""Everything a small installation needs, under one supervisor: API, admin, scheduler and services."""
+"""The whole server: HTTP workers and background services, under one supervisor."""
 
 from __future__ import annotations
 
+import fcntl
+import gc
+import ipaddress
+import logging
 import os
-import subprocess
-import sys
-import threading
-import time
-import urllib.error
-import urllib.request
+from argparse import BooleanOptionalAction
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connections
+from django.core.wsgi import get_wsgi_application
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.urls import get_resolver
 
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-LONGEST_PAUSE_SECONDS = 30.0
-STOP_SECONDS = 10.0
-READY_SECONDS = 30.0
+from orchestrator.core import databases, logs
+from orchestrator.core.environment import env_bool
+from orchestrator.server.supervisor import Child, Supervisor
+from orchestrator.server.worker import AddressTaken, answers, check_free, serve_http
 
+log = logging.getLogger(__name__)
 
-class Services:
-    """`manage.py run_services` as a child: started again when it ends, stopped when we stop or die."""
-
-    def __init__(self) -> None:
-        self.stopping = threading.Event()
-        self.child: subprocess.Popen[bytes] | None = None
-        self.thread = threading.Thread(target=self._watch, name="services", daemon=True)
-
-    def start(self) -> None:
-        self.thread.start()
-
-    def _watch(self) -> None:
-        pause = 1.0
-        while not self.stopping.is_set():
-            begun = time.monotonic()
-            # The child ends when this pipe closes: so it does when we are killed.
-            self.child = subprocess.Popen([sys.executable, "manage.py", "run_services", "--until-closed"],
-                                          cwd=settings.BASE_DIR, stdin=subprocess.PIPE)  # fmt: skip
-            self.child.wait()
-            pause = 1.0 if time.monotonic() - begun > LONGEST_PAUSE_SECONDS else min(pause * 2, LONGEST_PAUSE_SECONDS)
-            self.stopping.wait(pause)
-
-    def stop(self) -> None:
-        self.stopping.set()
-        if self.child and self.child.poll() is None:
-            self.child.terminate()
-            try:
-                self.child.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.child.kill()
+READY_SECONDS = 60.0
+MIGRATION_LOCK = 5_246_117_009_412  # any number that no other lock of this database uses
 
 
 class Command(BaseCommand):
-    help = "Serve the API under /api and the admin under /admin, with the scheduler and the services."
+    help = "Serve the API, the admin and the background services until SIGTERM or Ctrl-C."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--host", default="127.0.0.1")
-        parser.add_argument("--port", type=int, default=4200)
-        parser.add_argument("--workers", type=int, default=1, help="processes that answer requests")
-        parser.add_argument("--threads", type=int, default=8, help="threads of each")
-        parser.add_argument("--no-services", action="store_true", help="answer requests only")
-        parser.add_argument("--log-format", choices=["text", "json"], default=settings.LOG_FORMAT)
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+        parser.add_argument("--port", type=int, default=4200, help="port to listen on (default: %(default)s)")
+        parser.add_argument("--workers", type=int, help="HTTP processes (default: 1 on SQLite, else one per core up to 4)")
+        parser.add_argument("--threads", type=int, default=8, help="requests at once per worker (default: %(default)s)")
+        parser.add_argument("--no-services", dest="services", action="store_false", help="HTTP alone")
+        parser.add_argument(
+            "--migrate",
+            action=BooleanOptionalAction,
+            help="bring the tables up to date first (default: on SQLite alone)",
+        )
+        parser.add_argument("--log-format", choices=logs.FORMATS, default=settings.LOG_FORMAT)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["host"] not in LOOPBACK and not settings.API_AUTH_STRING:
-            if os.environ.get("ORCHESTRATOR_ALLOW_UNAUTHENTICATED", "").lower() not in {"1", "true", "yes"}:
-                raise CommandError(
-                    f"Not serving on {options['host']} without authentication: set PREFECT_SERVER_API_AUTH_STRING, "
-                    "or ORCHESTRATOR_ALLOW_UNAUTHENTICATED=true if something in front of this server authenticates."
-                )
-        os.environ["ORCHESTRATOR_LOG_FORMAT"] = options["log_format"]
-        if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-            call_command("migrate", verbosity=0)
-        connections.close_all()
-        services = Services()
-        if not options["no_services"]:
-            services.start()
-        threading.Thread(target=self.announce, args=(options["host"], options["port"]), daemon=True).start()
+        host, port, threads = options["host"], options["port"], options["threads"]
+        embedded = not databases.is_postgresql()
+        workers = options["workers"] or (1 if embedded else min(4, os.cpu_count() or 1))
+        if workers < 1 or threads < 1:
+            raise CommandError("--workers and --threads must be at least 1.")
+        if not (is_loopback(host) or settings.API_AUTH_STRING or unauthenticated_is_meant()):
+            raise CommandError(
+                f"Not serving on {host} without authentication: set PREFECT_SERVER_API_AUTH_STRING, "
+                "or ORCHESTRATOR_ALLOW_UNAUTHENTICATED=true if something in front of this server authenticates."
+            )
         try:
-            self.answer(options)
-        finally:
-            services.stop()
+            check_free(host, port)
+        except (AddressTaken, OSError, OverflowError) as error:
+            raise CommandError(f"Cannot listen on {host}:{port}: {error}") from None
+        logs.configure(options["log_format"], settings.LOG_LEVEL)
+        os.environ["ORCHESTRATOR_LOG_FORMAT"] = options["log_format"]
+        in_a_fork(lambda: prepare_tables(embedded if options["migrate"] is None else options["migrate"]))
 
-    def answer(self, options: dict[str, Any]) -> None:
-        """Answer requests until told to stop; Granian restarts a worker that crashes."""
-        from granian import Granian
-        from granian.constants import Interfaces
-        from granian.http import HTTP1Settings
-
-        Granian(
-            "orchestrator.wsgi:application",
-            address=options["host"],
-            port=options["port"],
-            interface=Interfaces.WSGI,
-            workers=options["workers"],
-            blocking_threads=options["threads"],
-            http1_settings=HTTP1Settings(keep_alive=True),
-            respawn_failed_workers=True,
-            workers_kill_timeout=int(STOP_SECONDS),
-            log_dictconfig=settings.LOGGING,
-            log_access=False,
-        ).serve()
+        application = get_wsgi_application()
+        get_resolver().url_patterns  # noqa: B018 - loaded here once, not in every worker
+        children = [
+            Child(f"api-{number}", lambda: serve_http(application, host, port, threads)) for number in range(1, workers + 1)
+        ]
+        if options["services"]:
+            children.append(Child("services", lambda: call_command("run_services")))
+        children.append(Child("announcement", lambda: self.announce(host, port), once=True))
+        # What is loaded now stays shared with the children; the collector would write to it, and copy it.
+        gc.collect()
+        gc.freeze()
+        raise SystemExit(Supervisor(children).run())
 
     def announce(self, host: str, port: int) -> None:
-        """Say where the server is, once it answers."""
-        address = f"http://{'[::1]' if host == '::1' else '127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
-        end = time.monotonic() + READY_SECONDS
-        while time.monotonic() < end:
-            try:
-                with urllib.request.urlopen(f"{address}/api/health", timeout=2):  # noqa: S310
-                    break
-            except (OSError, urllib.error.URLError):
-                time.sleep(0.1)
-        self.stdout.write(f"API    {address}/api\nAdmin  {address}/admin/\nDocs   {address}/docs")
-        self.stdout.flush()
+        if not answers(host, port, within_seconds=READY_SECONDS):
+            self.stderr.write(f"The server does not answer on {host}:{port} after {READY_SECONDS:.0f} s.")
+            return
+        name = f"[{host}]" if ":" in host else host
+        site = f"http://{name}:{port}"
+        self.stdout.write(f"Ready.\n  API    {site}/api\n  Admin  {site}/admin/\n  Docs   {site}/docs")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def unauthenticated_is_meant() -> bool:
+    return env_bool("ORCHESTRATOR_ALLOW_UNAUTHENTICATED", default=False)
+
+
+def in_a_fork(work: Callable[[], None]) -> None:
+    """Do `work` in a process of its own, so that this one keeps neither its memory nor its connections."""
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            work()
+            code = 0
+        except CommandError as error:
+            log.error("%s", error)
+        except Exception:
+            log.exception("The tables could not be prepared")
+        finally:
+            os._exit(code)
+    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        raise SystemExit(1)
+
+
+def prepare_tables(migrate: bool) -> None:
+    """Apply outstanding migrations, or with `migrate` False refuse to go on when there are any."""
+    with alone_with_the_tables():
+        executor = MigrationExecutor(connection)
+        outstanding = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        if outstanding and not migrate:
+            raise CommandError(
+                f"{len(outstanding)} migrations are outstanding: run `manage.py migrate`, or serve with --migrate."
+            )
+        if outstanding:
+            call_command("migrate", interactive=False, verbosity=0)
+
+
+@contextmanager
+def alone_with_the_tables() -> Iterator[None]:
+    """Keep other servers that start now from migrating at the same time."""
+    if databases.is_postgresql():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])  # given back when the process ends
+        yield
+        return
+    with open(f"{settings.DATABASES['default']['NAME']}.migrating", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
