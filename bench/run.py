@@ -51,7 +51,7 @@ class Options:
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
+    parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), help="default both; quick: sqlite")
     parser.add_argument("--only", metavar="PATTERN", help="regular expression over the keys of operations and figures")
     parser.add_argument("--rounds", type=int, help="rounds of each operation on each server (default 3; quick 1)")
     parser.add_argument("--quick", action="store_true", help="short rounds and small stores for ours alone")
@@ -63,8 +63,9 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         print("\n".join([operation.key for found in SCENARIOS for operation in found.operations] + list(ALONE)))
         sys.exit()
     sides = {"both": (REFERENCE, OURS), "ours": (OURS,), "reference": (REFERENCE,)}[given.side]
+    database = given.database or ("sqlite" if given.quick else "both")
     return Options(
-        databases=("sqlite", "postgresql") if given.database == "both" else (given.database,),
+        databases=("sqlite", "postgresql") if database == "both" else (database,),
         only=re.compile(given.only) if given.only else None,
         rounds=given.rounds or (1 if given.quick else 3),
         quick=given.quick,

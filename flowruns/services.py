@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from uuid import UUID
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.utils import timezone
 
 from flowruns.models import FlowRun
@@ -31,13 +33,16 @@ class LateRuns(Loop):
         )
         columns = ("pk", "state__details")
         found = list(late.order_by("next_scheduled_start_time").values_list(*columns)[:BATCH])
-        for key, details in found:
-            self.mark(key, (details or {}).get("scheduled_time"))
-        return 0 if len(found) == BATCH else self.interval_seconds
+        marked = sum(self.mark(key, (details or {}).get("scheduled_time")) for key, details in found)
+        return 0 if marked == BATCH else self.interval_seconds
 
-    def mark(self, key: object, scheduled_time: str | None) -> None:
+    def mark(self, key: UUID, scheduled_time: str | None) -> bool:
+        """Mark one run; whether that was done. A run that cannot be marked is logged and does not stop the others."""
         state = ProposedState(StateType.SCHEDULED, "Late", details={"scheduled_time": scheduled_time})
         try:
-            engine.propose(key, state, policy=policies.LATE_MARKING)  # type: ignore[arg-type]
+            return engine.propose(key, state, policy=policies.LATE_MARKING).written
         except Missing:
             log.debug("Run %s was deleted before it could be marked late", key)
+        except DatabaseError:
+            log.exception("Run %s could not be marked late", key)
+        return False

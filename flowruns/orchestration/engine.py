@@ -16,17 +16,16 @@ from django.utils import timezone
 
 from flowruns.models import FlowRun, FlowRunState, TaskRun, TaskRunState
 from flowruns.orchestration import bookkeeping, deployment_slots, policies
+from flowruns.orchestration.deployment_slots import LEASE
 from flowruns.orchestration.proposal import ProposedState, full_details
-from flowruns.orchestration.transition import Rule, Steps, Transition
-from flowruns.orchestration.verdicts import Outcome, Reject, Verdict
+from flowruns.orchestration.transition import Rule, Transition, Version, Work
+from flowruns.orchestration.verdicts import Outcome, Verdict
 from flowruns.states import HOLDING, StateType
 from orchestrator.core.databases import in_one_transaction
 from orchestrator.core.errors import Missing
 
 Policy = Iterable[Rule]
-CLIENT = re.compile(r"prefect/(\d+)\.(\d+)\.(\d+)\S* \(API \S+\)")
-RENEWING_CLIENT = (3, 4, 11)
-LEASE = "deployment_concurrency_lease_id"
+CLIENT = re.compile(r"prefect/(\d{1,9})\.(\d{1,9})\.(\d{1,9})\S* \(API \S+\)")
 MICROSECOND = timedelta(microseconds=1)
 ACCEPTED = {"type": "accept_details"}
 
@@ -34,9 +33,12 @@ ACCEPTED = {"type": "accept_details"}
 def propose(
     run_id: UUID, proposed: ProposedState, *, force: bool = False, policy: Policy | None = None, user_agent: str = ""
 ) -> Outcome:
-    """Change a flow run's state, or say why not. Raises Missing for an unknown run."""
+    """Change a flow run's state, or say why not. Raises Missing for an unknown run.
+
+    `force` asks the minimal policy instead of `policy` (the core policy). `user_agent` tells what the client can do.
+    """
     rules = policies.MINIMAL_FLOW if force else policy or policies.CORE_FLOW
-    return in_one_transaction(lambda: _propose_flow(run_id, proposed, rules, renews_leases(user_agent)))
+    return in_one_transaction(lambda: _propose_flow(run_id, proposed, rules, client_version(user_agent)))
 
 
 def propose_task(run_id: UUID, proposed: ProposedState, *, force: bool = False) -> Outcome:
@@ -45,85 +47,109 @@ def propose_task(run_id: UUID, proposed: ProposedState, *, force: bool = False) 
     return in_one_transaction(lambda: _propose_task(run_id, proposed, rules))
 
 
-def renews_leases(user_agent: str) -> bool:
-    """Whether the client is known to renew the lease of its deployment slot."""
+def client_version(user_agent: str) -> Version | None:
+    """The version in a client's User-Agent; None when it names none."""
     found = CLIENT.fullmatch(user_agent)
-    return found is not None and tuple(map(int, found.groups())) >= RENEWING_CLIENT
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
-def _propose_flow(run_id: UUID, proposed: ProposedState, rules: Policy, renews: bool) -> Outcome:
-    run = FlowRun.objects.select_for_update(of=("self",)).select_related("state").filter(pk=run_id).first()
+def _propose_flow(run_id: UUID, proposed: ProposedState, rules: Policy, client: Version | None) -> Outcome:
+    locked = FlowRun.objects.select_for_update(of=("self",)).select_related("state")
+    run = _current(locked.filter(pk=run_id).first(), FlowRunState)
     if run is None:
         raise Missing(f"Flow run with id {run_id} not found")
-    outcome, written = _decide(run, proposed, rules, FlowRunState, renews)
+    outcome, written = _decide(run, proposed, rules, FlowRunState, client)
     if written and run.parent_task_run_id:
-        parent = written.saying(child_flow_run_id=str(run.pk))
-        _propose_task(run.parent_task_run_id, parent, policies.MINIMAL_TASK)
+        _propose_task(run.parent_task_run_id, written.saying(child_flow_run_id=str(run.pk)), policies.MINIMAL_TASK)
     return outcome
 
 
 def _propose_task(run_id: UUID, proposed: ProposedState, rules: Policy) -> Outcome:
     locked = TaskRun.objects.select_for_update(of=("self",)).select_related("state", "flow_run__state")
-    run = locked.filter(pk=run_id).first()
+    run = _current(locked.filter(pk=run_id).first(), TaskRunState)
     if run is None:
         raise Missing(f"Task run with id {run_id} not found")
-    return _decide(run, proposed, rules, TaskRunState, False)[0]
+    return _decide(run, proposed, rules, TaskRunState, None)[0]
 
 
-def _decide(run: Any, proposed: ProposedState, rules: Policy, model: Any, renews: bool) -> tuple[Outcome, ProposedState | None]:
+def _current(run: Any, model: Any) -> Any:
+    """The locked run with its current state.
+
+    PostgreSQL reads the joined state before it waits for the lock: when somebody changed the run meanwhile, the row is
+    the new one and the join has found nothing.
+    """
+    if run is not None and run.state_id and run.state is None:
+        run.state = model.objects.filter(pk=run.state_id).first()
+    return run
+
+
+def _decide(
+    run: Any, proposed: ProposedState, rules: Policy, model: Any, client: Version | None
+) -> tuple[Outcome, ProposedState | None]:
     """The outcome, and the state that was written, if one was."""
     initial = value_of(run.state) if run.state else None
-    transition = Transition(run, initial, proposed, timezone.now(), dict(run.empirical_policy), renews_leases=renews)
-    opened: list[Steps] = []
-    verdict: Verdict | None = None
+    transition = Transition(run, initial, proposed, timezone.now(), dict(run.empirical_policy), client=client)
+    verdict, opened = _ask(rules, transition)
+    transition.written = transition.proposed if verdict is None else verdict.replacement
+    row = run.state
+    if transition.written:
+        row = _insert(run, transition.written, transition, model)
+    for steps in reversed(opened):
+        _finish(steps, verdict is None)
+    _update(run, transition)
+    state = wire(row) if row else None
+    if state and transition.written:
+        state["data"] = transition.written.data
+    status, details = ("ACCEPT", ACCEPTED) if verdict is None else (verdict.status, verdict.details())
+    return Outcome(status, state, details, transition.written is not None), transition.written
+
+
+def _ask(rules: Policy, transition: Transition) -> tuple[Verdict | None, list[Work]]:
+    """Ask the rules in order until one has a verdict; also the rules that have something to do after the write."""
+    opened: list[Work] = []
     for rule in rules:
         if not rule.governs(transition.leaving, transition.proposed.type):
             continue
         try:
             steps = rule.function(transition)
-        except Verdict as said:
-            verdict = said
-            break
-        if steps is not None:
-            next(steps)
-            opened.append(steps)
-    state = transition.proposed if verdict is None else verdict.state if isinstance(verdict, Reject) else None
-    current = run.state
-    if state is not None:
-        current = _write(run, state, transition, model)
-        if isinstance(run, FlowRun):
-            _release_slot(run, transition, state, verdict)
-    elif transition.policy != run.empirical_policy:
-        run.empirical_policy = transition.policy
-        run.save(update_fields=["empirical_policy"])
-    for steps in reversed(opened):
-        _finish(steps, verdict is None)
-    details = ACCEPTED if verdict is None else verdict.details()
-    status = "ACCEPT" if verdict is None else verdict.status
-    return Outcome(status, wire(current) if current else None, details, state is not None), state
+            if steps is not None:
+                next(steps)
+                opened.append(steps)
+        except Verdict as verdict:
+            return verdict, opened
+    return None, opened
 
 
-def _finish(steps: Any, written: bool) -> None:
+def _finish(steps: Work, stood: bool) -> None:
     try:
-        steps.send(written)
+        steps.send(stood)
     except StopIteration:
         return
 
 
-def _write(run: Any, state: ProposedState, transition: Transition, model: Any) -> Any:
-    """Insert the state and update the run's columns that follow from it."""
+def _insert(run: Any, state: ProposedState, transition: Transition, model: Any) -> Any:
+    """Insert the state; the columns of the run that follow from it wait in the transition."""
     at = _moment_after(run.state_timestamp)
     row = _row(run, state, model, at)
-    run.empirical_policy = transition.policy
-    columns = transition.columns | bookkeeping.derived(run, state, at, is_task=isinstance(run, TaskRun))
-    if "empirical_policy" not in columns:
-        columns["empirical_policy"] = transition.policy
     row.save(force_insert=True)
+    before, run.empirical_policy = run.empirical_policy, transition.policy
+    columns = bookkeeping.derived(run, state, at, is_task=isinstance(run, TaskRun))
+    run.empirical_policy = before
+    transition.policy = columns.pop("empirical_policy", transition.policy)
+    transition.columns |= {name: value for name, value in columns.items() if getattr(run, name) != value}
+    transition.columns["state"] = row
+    return row
+
+
+def _update(run: Any, transition: Transition) -> None:
+    """Write the columns of the run that changed, if any did."""
+    columns = transition.columns if transition.written else {}
+    if transition.policy != run.empirical_policy:
+        columns = {**columns, "empirical_policy": transition.policy}
     for name, value in columns.items():
         setattr(run, name, value)
-    run.state = row
-    run.save(update_fields=["state", *columns])
-    return row
+    if columns:
+        run.save(update_fields=[*columns])
 
 
 def _moment_after(last: datetime | None) -> datetime:
@@ -134,13 +160,10 @@ def _moment_after(last: datetime | None) -> datetime:
 
 def _row(run: Any, state: ProposedState, model: Any, at: datetime) -> Any:
     details = full_details(state.details)
-    if isinstance(run, FlowRun):
-        details["flow_run_id"] = str(run.pk)
-        details["task_run_id"] = str(run.parent_task_run_id) if run.parent_task_run_id else None
-    else:
-        details["task_run_id"] = str(run.pk)
-        details["flow_run_id"] = str(run.flow_run_id) if run.flow_run_id else None
-    data = None if isinstance(state.data, dict) and state.data.get("type") == "unpersisted" else state.data
+    own, other = ("flow_run_id", "task_run_id") if isinstance(run, FlowRun) else ("task_run_id", "flow_run_id")
+    above = run.parent_task_run_id if isinstance(run, FlowRun) else run.flow_run_id
+    details |= {own: str(run.pk), other: str(above) if above else None}
+    unpersisted = isinstance(state.data, dict) and state.data.get("type") == "unpersisted"
     return model(
         run=run,
         type=state.type.value,
@@ -148,18 +171,8 @@ def _row(run: Any, state: ProposedState, model: Any, at: datetime) -> Any:
         timestamp=at,
         message=state.message,
         details=details,
-        data=data,
+        data=None if unpersisted else state.data,
     )
-
-
-def _release_slot(run: FlowRun, transition: Transition, state: ProposedState, verdict: Verdict | None) -> None:
-    """Give the deployment's slot back when the run leaves the states that hold one, but for a retry in its process."""
-    if transition.leaving not in HOLDING or state.type in HOLDING or run.deployment_id is None:
-        return
-    if verdict is not None and state.name == "AwaitingRetry":
-        return
-    lease = transition.initial_detail(LEASE) or transition.proposed.details.get(LEASE)
-    deployment_slots.give_back(run, lease)
 
 
 def initial_state(run: Any, proposed: ProposedState) -> Any:

@@ -1,20 +1,20 @@
 """The rules of flow runs: one function per rule (contract: runs_states_orchestration.md, section 5.1).
 
-A rule may change the proposal, raise a verdict, or yield: what follows the yield is done after the rules before it have
-had their say and the state is written; it learns whether what it agreed to is what was written.
+A rule may change the proposal, raise a verdict, or yield. What follows the yield is done when all rules have had their say
+and the state is written; it learns whether the proposal stood. `docs/orchestration.md` explains each rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 from django.conf import settings
 
-from flowruns.orchestration import deployment_slots
+from flowruns.orchestration import delays, deployment_slots
+from flowruns.orchestration.deployment_slots import LEASE, DeploymentGone
 from flowruns.orchestration.proposal import ProposedState, iso, read_time
-from flowruns.orchestration.transition import ANY, Steps, Transition, only, rule
+from flowruns.orchestration.transition import ANY, Steps, Transition, Version, Work, only, rule
 from flowruns.orchestration.verdicts import Abort, Reject, Wait
 from flowruns.states import HOLDING, TERMINAL, StateType
 from orchestrator.concurrency import slots
@@ -22,8 +22,10 @@ from orchestrator.concurrency import slots
 SCHEDULED, PENDING, RUNNING = StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING
 COMPLETED, FAILED, CANCELLED = StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED
 PAUSED, CANCELLING, CRASHED = StateType.PAUSED, StateType.CANCELLING, StateType.CRASHED
-LEASE = "deployment_concurrency_lease_id"
 LIMIT_REACHED = "Deployment concurrency limit reached."
+# Clients that count the slots of a deployment by themselves.
+COUNTING_CLIENTS: tuple[Version, Version] = ((3, 0, 0), (3, 0, 3))
+UNTIL_GIVEN_BACK = timedelta(days=36_500)
 
 
 @rule()
@@ -57,9 +59,17 @@ def settle_terminal_states(transition: Transition) -> Steps:
         return None
     if proposed.type == SCHEDULED and transition.run.deployment_id is None:
         raise Abort("Cannot reschedule a run without an associated deployment.")
-    retry = "reschedule" if proposed.type == SCHEDULED else None
+    return begin_again(transition)
+
+
+def begin_again(transition: Transition) -> Work:
+    """Forget the pauses of the run before; remember them if the run does not begin again after all."""
+    before = dict(transition.policy)
+    retry = "reschedule" if transition.proposed.type == SCHEDULED else None
     transition.policy |= {"resuming": False, "pause_keys": [], "retry_type": retry}
-    return None
+    stood = yield
+    if not stood:
+        transition.policy = before
 
 
 def keep_persisted_result(transition: Transition) -> None:
@@ -88,14 +98,14 @@ def cancel_at_once(transition: Transition) -> Steps:
     assert initial is not None
     if initial.type == SCHEDULED and (not transition.run.infrastructure_pid or initial.name == "Resuming"):
         reason = "Scheduled flow run has no infrastructure to terminate."
-        raise Reject(reason, cancelled(transition, transition.proposed.message))
+        raise Reject(reason, cancelled(transition))
     if initial.type == PAUSED and initial.details.get("pause_reschedule"):
         reason = "Suspended flow run has no infrastructure to terminate."
-        raise Reject(reason, cancelled(transition, transition.proposed.message))
+        raise Reject(reason, cancelled(transition))
     return None
 
 
-def cancelled(transition: Transition, message: str | None) -> ProposedState:
+def cancelled(transition: Transition, message: str | None = None) -> ProposedState:
     return ProposedState(CANCELLED, message=message, details={LEASE: transition.initial_detail(LEASE)})
 
 
@@ -118,8 +128,11 @@ def check_lease(transition: Transition) -> Steps:
     lease = transition.proposed.details.get(LEASE)
     if not lease or not transition.renews_leases:
         return None
-    limit = deployment_slots.limit_of(transition.run)
-    if limit is None or limit.limit_id is None or slots.renew(UUID(lease), limit.grace):
+    try:
+        limit = deployment_slots.limit_of(transition.run)
+    except DeploymentGone:
+        return None
+    if limit is None or slots.renew(UUID(lease), limit.grace):
         return None
     taken = limit.take(transition.run)
     if taken is None:
@@ -131,32 +144,50 @@ def check_lease(transition: Transition) -> Steps:
 
 @rule(leaving=ANY - HOLDING, entering=only(PENDING))
 def take_deployment_slot(transition: Transition) -> Steps:
-    """One slot of the deployment's limit is held from PENDING until the run ends."""
-    if transition.run.deployment_id is None:
+    """One slot of the deployment's limit is held from PENDING until the run ends.
+
+    It is the last rule: nothing after it refuses, so a slot is never taken in vain.
+    """
+    if transition.client is not None and COUNTING_CLIENTS[0] <= transition.client <= COUNTING_CLIENTS[1]:
         return None
-    limit = deployment_slots.limit_of(transition.run)
+    try:
+        limit = deployment_slots.limit_of(transition.run)
+    except DeploymentGone:
+        raise Abort("Deployment not found.") from None
     if limit is None:
-        raise Abort("Deployment not found.")
-    if limit.limit_id is None:
         return None
     if limit.limit == 0:
         raise Abort("The deployment concurrency limit is 0. The flow will deadlock if submitted again.")
     lease = limit.take(transition.run)
-    if lease is None:
-        if limit.cancels_new:
-            raise Reject(LIMIT_REACHED, ProposedState(CANCELLED, message=LIMIT_REACHED))
-        again = iso(transition.now + settings.CONCURRENCY_SLOT_WAIT)
-        waiting = ProposedState(SCHEDULED, "AwaitingConcurrencySlot", details={"scheduled_time": again})
-        raise Reject(LIMIT_REACHED, waiting)
-    transition.proposed = transition.proposed.saying(**{LEASE: str(lease)})
-    return give_back_unless_written(lease)
+    if lease is not None:
+        transition.proposed = transition.proposed.saying(**{LEASE: str(lease)})
+        return None
+    if limit.cancels_new:
+        raise Reject(LIMIT_REACHED, ProposedState(CANCELLED, message=LIMIT_REACHED))
+    again = iso(transition.now + settings.CONCURRENCY_SLOT_WAIT)
+    waiting = ProposedState(SCHEDULED, "AwaitingConcurrencySlot", details={"scheduled_time": again})
+    raise Reject(LIMIT_REACHED, waiting)
 
 
-def give_back_unless_written(lease: UUID) -> Generator[None, bool, None]:
-    """Give the slot back when a later rule changed the outcome."""
-    written = yield
-    if not written:
-        slots.give_back(lease)
+@rule(leaving=only(PENDING), entering=only(RUNNING, CANCELLING))
+def keep_slot_of_old_client(transition: Transition) -> Work:
+    """A client that cannot renew its lease keeps the slot until the run ends."""
+    stood = yield
+    lease = transition.initial_detail(LEASE)
+    if stood and lease and not transition.renews_leases:
+        slots.renew(UUID(lease), UNTIL_GIVEN_BACK)
+
+
+@rule()
+def release_deployment_slot(transition: Transition) -> Work:
+    """The slot is given back when the run leaves the states that hold one, but for a retry in its own process."""
+    stood = yield
+    written = transition.written
+    if written is None or transition.leaving not in HOLDING or written.type in HOLDING:
+        return
+    if written.name == "AwaitingRetry" and not stood:
+        return
+    deployment_slots.give_back(transition.run, transition.initial_detail(LEASE) or written.details.get(LEASE))
 
 
 @rule(entering=only(SCHEDULED))
@@ -174,10 +205,13 @@ def mark_late_once(transition: Transition) -> Steps:
 @rule(leaving=only(SCHEDULED), entering=only(SCHEDULED))
 def cancel_late_run_of_full_deployment(transition: Transition) -> Steps:
     """A late run of a full deployment that cancels new runs is cancelled instead of waiting on."""
-    if transition.proposed.name != "Late" or transition.run.deployment_id is None:
+    if transition.proposed.name != "Late":
         return None
-    limit = deployment_slots.limit_of(transition.run)
-    if limit and limit.limit_id and limit.cancels_new and limit.full():
+    try:
+        limit = deployment_slots.limit_of(transition.run)
+    except DeploymentGone:
+        return None
+    if limit and limit.cancels_new and limit.full():
         reason = "Deployment concurrency limit is full and uses the CANCEL_NEW strategy."
         raise Reject(reason, ProposedState(CANCELLED, message=LIMIT_REACHED))
     return None
@@ -206,22 +240,22 @@ def pause_running_runs(transition: Transition) -> Steps:
 
 
 @rule(leaving=only(PAUSED))
-def leave_pause(transition: Transition) -> Steps:
+def leave_pause(transition: Transition) -> Work:
     """A paused run goes on, ends or is cancelled; after its timeout it has failed."""
     initial, proposed = transition.initial, transition.proposed
     assert initial is not None
-    transition.policy["resuming"] = True
     if proposed.type not in {RUNNING, SCHEDULED, CANCELLING, *TERMINAL}:
+        transition.policy["resuming"] = True
         raise Reject(f"This run cannot transition to the StateType.{proposed.type} state from the StateType.PAUSED state.")
     if initial.details.get("pause_reschedule") and transition.run.deployment_id is None:
+        transition.policy["resuming"] = True
         raise Reject(f"Cannot reschedule a {proposed.name} flow run without a deployment.")
-    if proposed.type == CANCELLING:
-        return None
     timeout = read_time(initial.details.get("pause_timeout"))
-    if timeout and timeout < transition.now:
+    if proposed.type != CANCELLING and timeout and timeout < transition.now:
         failed = ProposedState(FAILED, message=f"The flow was {proposed.name.lower()} and never resumed.")
         raise Reject("The flow run pause has timed out and can no longer resume.", failed)
-    return None
+    yield
+    transition.policy = {**transition.policy, "resuming": True}
 
 
 @rule(leaving=only(SCHEDULED), entering=only(PENDING))
@@ -249,8 +283,8 @@ def retry_failed_runs(transition: Transition) -> Steps:
         transition.policy["retry_type"] = None
         return None
     transition.policy |= {"resuming": False, "pause_keys": [], "retry_type": "in_process"}
-    delay = timedelta(seconds=transition.policy.get("retry_delay") or 0)
-    details = {"scheduled_time": iso(transition.now + delay), LEASE: transition.initial_detail(LEASE)}
+    again_at = delays.at(transition.now, delays.retry_delay_seconds(transition.policy, transition.run.run_count))
+    details = {"scheduled_time": iso(again_at), LEASE: transition.initial_detail(LEASE)}
     proposed = transition.proposed
     again = ProposedState(SCHEDULED, "AwaitingRetry", proposed.message, proposed.data, details)
     raise Reject("Retrying", again)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from flowruns.orchestration import flow_rules as flow
 from flowruns.orchestration import task_rules as task
+from flowruns.orchestration.transition import Rule
 
 CORE_FLOW = (
     flow.keep_lease,
+    flow.release_deployment_slot,
     flow.refuse_repeated_transition,
     flow.settle_terminal_states,
     flow.cancel_one_way,
     flow.cancel_at_once,
     flow.refuse_second_pending,
     flow.check_lease,
+    flow.keep_slot_of_old_client,
     flow.mark_late_once,
     flow.pause_running_runs,
     flow.leave_pause,
@@ -22,8 +25,13 @@ CORE_FLOW = (
     flow.take_deployment_slot,
 )
 # Forced states, initial states, services.
-MINIMAL_FLOW = (flow.keep_lease, flow.protect_persisted_result, flow.cancel_at_once)
-LATE_MARKING = (flow.keep_lease, flow.mark_late_once, flow.cancel_late_run_of_full_deployment)
+MINIMAL_FLOW = (flow.keep_lease, flow.release_deployment_slot, flow.protect_persisted_result, flow.cancel_at_once)
+LATE_MARKING = (
+    flow.keep_lease,
+    flow.release_deployment_slot,
+    flow.mark_late_once,
+    flow.cancel_late_run_of_full_deployment,
+)
 CORE_TASK = (
     flow.refuse_repeated_transition,
     task.settle_terminal_task_states,
@@ -34,4 +42,4 @@ CORE_TASK = (
     task.name_repeated_runs,
     task.count_flow_run,
 )
-MINIMAL_TASK = ()
+MINIMAL_TASK: tuple[Rule, ...] = ()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from random import uniform
-from typing import Any
+from dataclasses import replace
 
+from flowruns.orchestration import delays
 from flowruns.orchestration.proposal import ProposedState, iso
-from flowruns.orchestration.transition import Steps, Transition, only, rule
+from flowruns.orchestration.transition import Steps, Transition, Work, only, rule
 from flowruns.orchestration.verdicts import Abort, Reject
 from flowruns.states import TERMINAL, StateType
 
@@ -17,18 +16,25 @@ RUNNING, FAILED, COMPLETED, PAUSED = StateType.RUNNING, StateType.FAILED, StateT
 @rule(leaving=TERMINAL)
 def settle_terminal_task_states(transition: Transition) -> Steps:
     """A task run that ended stays ended, unless it runs again from the start."""
-    initial, proposed, run = transition.initial, transition.proposed, transition.run
+    initial, proposed = transition.initial, transition.proposed
     assert initial is not None
     if proposed.type in {StateType.CANCELLING, PAUSED, StateType.CRASHED}:
         raise Abort(f"Run is already {initial.type}.")
     if initial.type == COMPLETED and initial.persisted:
         raise Reject("This run is already completed.")
-    if not proposed.is_terminal:
-        run.run_count = 0
-        transition.columns["run_count"] = 0
-        if proposed.type == RUNNING and run.flow_run and run.flow_run_run_count < run.flow_run.run_count:
-            transition.proposed = ProposedState(RUNNING, "Retrying", proposed.message, proposed.data, dict(proposed.details))
-    return None
+    return None if proposed.is_terminal else begin_again(transition)
+
+
+def begin_again(transition: Transition) -> Work:
+    """Count runs from zero; go back to the old count if the run does not begin again after all."""
+    run, before = transition.run, transition.run.run_count
+    run.run_count = transition.columns["run_count"] = 0
+    flow_run = run.flow_run
+    if transition.proposed.type == RUNNING and flow_run and run.flow_run_run_count < flow_run.run_count:
+        transition.proposed = replace(transition.proposed, name="Retrying")
+    stood = yield
+    if not stood:
+        run.run_count = transition.columns["run_count"] = before
 
 
 @rule(entering=only(RUNNING))
@@ -52,19 +58,10 @@ def retry_failed_task_runs(transition: Transition) -> Steps:
     retries = policy.get("retries")
     if proposed.details.get("retriable") is False or not retries or count > retries:
         return None
-    seconds = delay_of(policy, count)
-    details = {"scheduled_time": iso(transition.now + timedelta(seconds=seconds))}
+    again_at = delays.at(transition.now, delays.retry_delay_seconds(policy, count))
+    details = {"scheduled_time": iso(again_at)}
     again = ProposedState(StateType.SCHEDULED, "AwaitingRetry", proposed.message, proposed.data, details)
     raise Reject("Retrying", again)
-
-
-def delay_of(policy: dict[str, Any], run_count: int) -> float:
-    """Seconds before the next try: the policy's delay, one per try or one for all, with its jitter."""
-    delay = policy.get("retry_delay") or 0
-    if isinstance(delay, list):
-        delay = delay[min(run_count - 1, len(delay) - 1)] if delay else 0
-    jitter = policy.get("retry_jitter_factor") or 0
-    return float(delay) * uniform(1, 1 + jitter)
 
 
 @rule(entering=only(RUNNING))
@@ -73,14 +70,13 @@ def name_repeated_runs(transition: Transition) -> Steps:
     if transition.initial is None or transition.run.run_count == 0:
         return None
     name = "Retrying" if transition.initial.name == "AwaitingRetry" else "Rerunning"
-    proposed = transition.proposed
-    transition.proposed = ProposedState(RUNNING, name, proposed.message, proposed.data, dict(proposed.details))
+    transition.proposed = replace(transition.proposed, name=name)
     return None
 
 
 @rule(entering=only(RUNNING))
-def count_flow_run(transition: Transition) -> Steps:
+def count_flow_run(transition: Transition) -> Work:
     """A task run remembers in which try of its flow run it ran."""
-    if transition.run.flow_run:
+    stood = yield
+    if stood and transition.run.flow_run:
         transition.columns["flow_run_run_count"] = transition.run.flow_run.run_count
-    return None

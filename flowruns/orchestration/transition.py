@@ -12,13 +12,21 @@ from flowruns.states import StateType
 
 Types = frozenset[StateType | None]
 ANY: Types = frozenset({None, *StateType})
-Steps = Generator[None, bool, None] | None
+Version = tuple[int, int, int]
+# What a rule does after the write; it is sent whether the proposal it agreed to is what was written.
+Work = Generator[None, bool, None]
+Steps = Work | None
 RuleFunction = Callable[["Transition"], Steps]
+RENEWING_CLIENT: Version = (3, 4, 11)
 
 
 @dataclass
 class Transition:
-    """A move of one run. `proposed` may be changed by a rule, `policy` is the run's policy to be written with it."""
+    """A move of one run. Rules may change `proposed`, `policy` and `columns`; the engine writes what they leave there.
+
+    `policy` is the run's empirical policy and `columns` are further columns of the run. `client` is the version of the
+    client that proposes, None when it is not known. `written` is the state that was written, known after a rule's yield.
+    """
 
     run: Any
     initial: ProposedState | None
@@ -26,11 +34,17 @@ class Transition:
     now: datetime
     policy: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, Any] = field(default_factory=dict)
-    renews_leases: bool = False
+    client: Version | None = None
+    written: ProposedState | None = None
 
     @property
     def leaving(self) -> StateType | None:
         return self.initial.type if self.initial else None
+
+    @property
+    def renews_leases(self) -> bool:
+        """Whether the client is known to renew the lease of its deployment slot."""
+        return self.client is not None and self.client >= RENEWING_CLIENT
 
     def initial_detail(self, key: str) -> Any:
         return self.initial.details.get(key) if self.initial else None
@@ -59,6 +73,7 @@ class Rule:
 
 
 def rule(leaving: Types = ANY, entering: Types = ANY) -> Callable[[RuleFunction], Rule]:
+    """A rule that applies to moves from one of `leaving` (None: no state yet) to one of `entering`."""
     return lambda function: Rule(function, leaving, entering)
 
 

@@ -13,6 +13,7 @@ class Verdict(Exception):
 
     status: str
     reason: str
+    replacement: ProposedState | None = None  # what is written instead
 
     def details(self) -> dict[str, Any]:
         return {"type": f"{self.status.lower()}_details", "reason": self.reason}
@@ -47,7 +48,7 @@ class Reject(Verdict):
 
     def __init__(self, reason: str, state: ProposedState | None = None) -> None:
         self.reason = reason
-        self.state = state
+        self.replacement = state
 
 
 @dataclass(frozen=True)

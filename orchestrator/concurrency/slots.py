@@ -11,9 +11,12 @@ from datetime import datetime, timedelta
 from math import floor
 from uuid import UUID
 
+from django.db.models import Count
 from django.utils import timezone
 
 from orchestrator.concurrency.models import ConcurrencyLimit, Lease
+
+REPOSSESSED_AT_ONCE = 100
 
 
 def decayed(count: int, rate: float, elapsed: timedelta) -> int:
@@ -36,7 +39,8 @@ def take(
     now = timezone.now()
     limits = locked(limit_ids)
     active = [limit for limit in limits if limit.active]
-    if any(in_use(limit, now) + slots > limit.limit for limit in active):
+    # Holders that died do not come back to free their slots; only a full limit makes us look for them.
+    if not _room(active, slots, now) and not (repossess(active, now) and _room(active, slots, now)):
         return None
     for limit in active:
         limit.active_slots = in_use(limit, now) + slots
@@ -44,6 +48,22 @@ def take(
     held = Lease.objects.create(slots=slots, holder_type=holder_type or None, holder_id=holder_id, expires_at=now + lease)
     held.limits.set(limits)
     return held
+
+
+def _room(limits: Iterable[ConcurrencyLimit], slots: int, now: datetime) -> bool:
+    return all(in_use(limit, now) + slots <= limit.limit for limit in limits)
+
+
+def repossess(limits: Iterable[ConcurrencyLimit], now: datetime) -> int:
+    """Free what expired leases of exactly these locked limits hold; how many leases went."""
+    limits = list(limits)
+    expired = Lease.objects.annotate(covers=Count("limits")).filter(expires_at__lt=now, covers=len(limits))
+    for limit in limits:
+        expired = expired.filter(pk__in=Lease.objects.filter(limits=limit).values("pk"))
+    found = dict(expired.values_list("pk", "slots")[:REPOSSESSED_AT_ONCE])
+    Lease.objects.filter(pk__in=found).delete()
+    release(limits, sum(found.values()))
+    return len(found)
 
 
 def give_back(lease_id: UUID) -> bool:
