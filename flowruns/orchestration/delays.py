@@ -17,7 +17,7 @@ def retry_delay_seconds(policy: dict[str, Any], tries: int) -> float:
     """
     delay = policy.get("retry_delay") or 0
     if isinstance(delay, list):
-        delay = delay[max(0, min(tries, len(delay)) - 1)] if delay else 0
+        delay = delay[min(max(tries, 1), len(delay)) - 1] if delay else 0
     seconds = min(max(0.0, float(delay)), LONGEST_DELAY_SECONDS)
     return around(seconds, policy.get("retry_jitter_factor") or 0)
 

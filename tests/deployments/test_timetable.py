@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -105,7 +105,7 @@ def test_both_day_fields_are_joined_with_and_when_asked() -> None:
 
 FIELD = st.sampled_from(["*", "*/5", "0", "7", "0,30", "1-5", "10-20/3"])
 HOUR = st.sampled_from(["*", "*/6", "0", "3", "22-2", "9-17/2"])
-DAY = st.sampled_from(["*", "1", "15,28", "31"])
+DAY = st.sampled_from(["*", "1", "15,28"])
 MONTH = st.sampled_from(["*", "1", "2", "6-8", "11-2"])
 WEEKDAY = st.sampled_from(["*", "0", "1-5", "6-1", "sun", "7"])
 
@@ -134,7 +134,7 @@ def test_times_rise_strictly_and_never_precede_the_start(zone: str, schedule: di
     instants = [moment.astimezone(UTC) for moment in found]
     assert len(instants) == 50
     assert instants[0] >= begin
-    assert all(earlier < later for earlier, later in zip(instants, instants[1:], strict=False))
+    assert all(earlier < later for earlier, later in pairwise(instants))
 
 
 HOSTILE: list[dict[str, Any]] = [
