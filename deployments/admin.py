@@ -16,6 +16,7 @@ from deployments import registration, running, scheduling
 from deployments.models import Deployment, DeploymentSchedule
 from deployments.timetable import in_words, parse
 from flowruns.models import FlowRun
+from orchestrator.core.databases import in_one_transaction
 from orchestrator.core.modeladmin import ReadOnlyInline, RowAdmin, as_json, link, link_to_list
 
 FIRES_SHOWN = 10
@@ -79,8 +80,8 @@ class DeploymentAdmin(RowAdmin):
         registration.delete_deployment(deployment.pk)
 
     def delete_queryset(self, request: HttpRequest, deployments: QuerySet[Deployment]) -> None:
-        for deployment in deployments:
-            registration.delete_deployment(deployment.pk)
+        keys = list(deployments.values_list("pk", flat=True))
+        in_one_transaction(lambda: registration.delete_deployments(keys))
 
     @display(description="Flow")
     def flow_link(self, deployment: Deployment) -> str:

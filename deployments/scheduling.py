@@ -7,22 +7,22 @@ rises whenever planned runs go wrong (redeploy, pause, delete); runs planned fro
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
 from django.conf import settings
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Count
 from django.utils import timezone
 
 from deployments.models import Deployment, DeploymentSchedule
 from deployments.schedule_shapes import identity
 from deployments.timetable import MAX_CANDIDATES, Horizon, ScheduleError, parse
 from flowruns.models import FlowRun, FlowRunState
-from flowruns.orchestration.proposal import full_details
+from flowruns.orchestration.proposal import full_details, iso
 from flowruns.removal import delete_rows
 from orchestrator.core import json_body
 from orchestrator.core.databases import in_one_transaction, is_postgresql, rows_of_json
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 # A claimed schedule is due again after this time, should its scheduler die before it has planned.
 CLAIM = timedelta(seconds=30)
 NEVER = "no occurrence: this schedule has no further time"
+EQUAL = "equal to another schedule of this deployment: one run is made for both"
 KINDS = {"interval": "IntervalSchedule", "cron": "CronSchedule", "rrule": "RRuleSchedule"}
 
 
@@ -61,13 +62,17 @@ def invalidate(deployment: Deployment) -> None:
 def purge(deployment_id: UUID, *, past_due: bool = False, manual_too: bool = False) -> int:
     """Delete the deployment's runs that nobody has begun: future ones of its schedules, unless more is asked for.
 
-    Two statements. Call it with the deployment locked and invalidated, so that no scheduler adds to them.
+    Two statements, three on PostgreSQL. Call it with the deployment locked and invalidated, so that no scheduler adds
+    to them.
     """
     runs = FlowRun.objects.filter(deployment=deployment_id).unstarted()
     if not manual_too:
         runs = runs.made_by_schedule()
     if not past_due:
         runs = runs.filter(next_scheduled_start_time__gt=timezone.now())
+    if is_postgresql():
+        # A worker may be taking one of them at this instant; what is still unbegun once locked goes, with its states.
+        runs = FlowRun.objects.filter(pk__in=list(runs.select_for_update().values_list("pk", flat=True)))
     delete_rows(FlowRunState.objects.filter(run__in=runs))
     return delete_rows(runs)
 
@@ -87,9 +92,11 @@ class Source:
     deployment_parameters: dict[str, Any]
     tags: list[str]
     labels: dict[str, Any]
+    # The watermark that the claim wrote: once it is another, somebody else has planned. None for a plan on demand.
+    claimed_until: datetime | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """What one schedule shall get: its times, when to plan again, and what is wrong with it."""
 
@@ -142,11 +149,11 @@ def run_once(now: datetime | None = None, batch: int | None = None) -> PassRepor
         return PassReport()
     sources = in_one_transaction(lambda: claim(now, batch))
     plans = [plan(source, now) for source in sources]
-    inserted = in_one_transaction(lambda: commit(plans)) if plans else 0
+    inserted, refused = commit_or_each(plans) if plans else (0, 0)
     return PassReport(
         schedules=len(plans),
         inserted=inserted,
-        quarantined=sum(1 for item in plans if item.error and item.refill_at is None),
+        quarantined=refused + sum(1 for item in plans if item.error),
         more=len(plans) == batch,
     )
 
@@ -159,7 +166,7 @@ def claim(now: datetime, batch: int) -> list[Source]:
         .order_by("refill_at")
         .values_list(*SOURCE_COLUMNS)[:batch]
     )
-    sources = [Source(*columns) for columns in due]
+    sources = [Source(*columns, claimed_until=now + CLAIM) for columns in due]
     DeploymentSchedule.objects.filter(pk__in=[source.id for source in sources]).update(refill_at=now + CLAIM)
     return sources
 
@@ -179,20 +186,55 @@ def plan(source: Source, now: datetime, horizon: Horizon | None = None) -> Plan:
     return Plan(source, planned.dates, planned.refill_at)
 
 
+def commit_or_each(plans: Sequence[Plan]) -> tuple[int, int]:
+    """Commit the plans together; where the database refuses, one by one, so that only the refused one is put aside.
+
+    How many runs were new, and how many schedules were put aside.
+    """
+    try:
+        return in_one_transaction(lambda: commit(plans)), 0
+    except (OperationalError, InterfaceError):
+        raise  # the database is away or busy: no schedule's fault
+    except Exception as error:
+        if len(plans) > 1:
+            each = [commit_or_each([item]) for item in plans]
+            return sum(inserted for inserted, _ in each), sum(refused for _, refused in each)
+        log.exception("Schedule %s is put aside: its runs cannot be written", plans[0].source.id)
+        # In ASCII: what the database refused may be in the message.
+        refused = Plan(plans[0].source, error=ascii(error)[:1000])
+        in_one_transaction(lambda: commit([refused]))
+        return 0, 1
+
+
 def commit(plans: Sequence[Plan]) -> int:
     """Insert the runs of plans that still hold, and set the watermarks; how many runs were new.
 
-    A fixed number of statements. The deployments are locked in key order against redeploys, not against each other.
+    A fixed number of statements. The deployments are locked in key order, so that neither a redeploy nor another
+    scheduler comes between the look and the insert.
     """
     keys = sorted({item.source.deployment_id for item in plans})
     locked = Deployment.objects.filter(pk__in=keys, paused=False).order_by("pk").select_for_update()
     revisions = dict(locked.values_list("pk", "schedule_revision"))
-    held = [item for item in plans if revisions.get(item.source.deployment_id) == item.source.revision]
+    marks = dict(DeploymentSchedule.objects.filter(pk__in=[p.source.id for p in plans]).values_list("pk", "refill_at"))
+    now = timezone.now()
+    held = [
+        still_ahead(item, now)
+        for item in plans
+        if revisions.get(item.source.deployment_id) == item.source.revision
+        and marks.get(item.source.id) == item.source.claimed_until
+    ]
     if not held:
         return 0
     inserted = insert(held)
     set_watermarks(held)
     return inserted
+
+
+def still_ahead(item: Plan, now: datetime) -> Plan:
+    """The plan without the times that passed while its scheduler stood still for longer than its claim."""
+    if item.source.claimed_until is None or now <= item.source.claimed_until:
+        return item
+    return replace(item, dates=[moment for moment in item.dates if moment >= now])
 
 
 def insert(plans: Iterable[Plan]) -> int:
@@ -201,12 +243,13 @@ def insert(plans: Iterable[Plan]) -> int:
     if not plans:
         return 0
     sources = [[number, *source_row(item.source)] for number, item in enumerate(plans)]
-    runs = [[number, *run_row(item.source, moment)] for number, item in enumerate(plans) for moment in item.dates]
+    runs = [row for number, item in enumerate(plans) for row in run_rows(number, item)]
     now = written(timezone.now())
     with connection.cursor() as cursor:
         cursor.execute(insert_runs_sql(), [now, now, now, json_text(runs), json_text(sources)])
         new = {str(key) for (key,) in cursor.fetchall()}
-        states = [[state_id, run_id, details] for _, run_id, state_id, _, _, _, details in runs if run_id in new]
+        moments = (moment for item in plans for moment in item.dates)
+        states = [state_row(run, moment) for run, moment in zip(runs, moments, strict=True) if run[1] in new]
         if states:
             cursor.execute(insert_states_sql(), [now, json_text(states)])
     return len(new)
@@ -241,17 +284,19 @@ def source_row(source: Source) -> list[Any]:
     return [stored_id(source.deployment_id), source.revision, stored_id(source.identity), *texts]
 
 
-def run_row(source: Source, moment: datetime) -> list[Any]:
-    run_id, state_id = time_ordered(), time_ordered()
-    details = full_details({"scheduled_time": moment.isoformat().replace("+00:00", "Z"), "flow_run_id": str(run_id)})
+def run_rows(number: int, item: Plan) -> list[list[Any]]:
+    """What differs from run to run of one plan, whose source is this number."""
+    key = f"scheduled {item.source.deployment_id} {item.source.id} "
     return [
-        stored_id(run_id),
-        stored_id(state_id),
-        random_name(),
-        f"scheduled {source.deployment_id} {source.id} {moment}",
-        written(moment),
-        json_body.dump(details).decode(),
+        [number, stored_id(time_ordered()), stored_id(time_ordered()), random_name(), f"{key}{moment}", written(moment)]
+        for moment in item.dates
     ]
+
+
+def state_row(run: Sequence[Any], moment: datetime) -> list[Any]:
+    _, run_id, state_id, *_ = run
+    details = full_details({"scheduled_time": iso(moment), "flow_run_id": str(UUID(run_id))})
+    return [state_id, run_id, json_body.dump(details).decode()]
 
 
 # The policy of a run that nobody said anything about (runs_states_orchestration.md, section 1.2).
@@ -309,12 +354,12 @@ def set_watermarks(plans: Sequence[Plan]) -> None:
     """When each schedule is due again, and what is wrong with it. One statement."""
     key, moment = ("uuid", "timestamptz") if is_postgresql() else ("text", "text")
     given = rows_of_json({"id": key, "refill_at": moment, "error": "text"}, "given")
-    twins = equal_twins(plans)
+    notes = dict.fromkeys(equal_twins(plans), EQUAL)
     rows = [
         [
             stored_id(item.source.id),
             item.refill_at and written(item.refill_at),
-            item.error or twins.get(item.source.id, ""),
+            item.error or notes.get(item.source.identity, ""),
         ]
         for item in plans
     ]
@@ -326,11 +371,12 @@ def set_watermarks(plans: Sequence[Plan]) -> None:
         )
 
 
-def equal_twins(plans: Sequence[Plan]) -> dict[UUID, str]:
-    """A note for schedules of one deployment that are equal in everything: together they make one run per time."""
-    counts = Counter(item.source.identity for item in plans)
-    note = "equal to another schedule of this deployment: one run is made for both"
-    return {item.source.id: note for item in plans if counts[item.source.identity] > 1}
+def equal_twins(plans: Sequence[Plan]) -> list[UUID]:
+    """Identities that several active schedules share, being equal in everything: together they make one run per time."""
+    owners = {item.source.deployment_id for item in plans}
+    active = DeploymentSchedule.objects.filter(deployment__in=owners, active=True).order_by()
+    shared = active.values("identity").annotate(schedules=Count("pk")).filter(schedules__gt=1)
+    return list(shared.values_list("identity", flat=True))
 
 
 def schedule_range(
@@ -348,7 +394,7 @@ def schedule_range(
     begin = aware(start) or timezone.now()
     standard = default_horizon()
     horizon = Horizon(
-        standard.min_runs if min_runs is None else min_runs,
+        standard.min_runs if min_runs is None else max(min_runs, 0),
         min(standard.max_runs if max_runs is None else max_runs, MAX_CANDIDATES),
         standard.min_time if min_time is None else min_time,
         standard.max_time,

@@ -62,11 +62,11 @@ class WorkPoolAdmin(RowAdmin):
 
     @admin.action(description="Pause", permissions=["change"])
     def pause(self, request: HttpRequest, pools: QuerySet[WorkPool]) -> None:
-        self.do_each(request, pools, lambda pool: registration.update_pool(pool.name, {"is_paused": True}), "pools paused")
+        self.do_each(request, pools, lambda pool: registration.update_pool(pool, {"is_paused": True}), "pools paused")
 
     @admin.action(description="Resume", permissions=["change"])
     def resume(self, request: HttpRequest, pools: QuerySet[WorkPool]) -> None:
-        self.do_each(request, pools, lambda pool: registration.update_pool(pool.name, {"is_paused": False}), "pools resumed")
+        self.do_each(request, pools, lambda pool: registration.update_pool(pool, {"is_paused": False}), "pools resumed")
 
 
 @admin.register(WorkQueue)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -14,6 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 
+from orchestrator.core.databases import in_one_transaction
 from orchestrator.core.errors import InvalidRequest, WireError
 
 
@@ -58,7 +60,7 @@ class RowAdmin(ModelAdmin):
         count = 0
         for row in rows:
             try:
-                verb(row)
+                in_one_transaction(partial(verb, row))
                 count += 1
             except (WireError, InvalidRequest) as error:
                 self.message_user(request, f"{row}: {error}", messages.WARNING)

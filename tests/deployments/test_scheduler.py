@@ -219,13 +219,17 @@ def test_two_schedulers_and_a_redeploy_at_once_make_each_run_once() -> None:
     assert FlowRunState.objects.count() == FlowRun.objects.count()
 
 
+def pause(owner: Deployment) -> None:
+    in_one_transaction(lambda: registration.pause(owner.pk))
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_pause_at_the_instant_of_a_pass_leaves_no_run_behind() -> None:
     owner = deployment()
     schedule(owner)
     for _ in range(40):
-        registration.resume(owner.pk)
-        assert at_once(scheduling.run_once, lambda: registration.pause(owner.pk)) == []
+        in_one_transaction(lambda: registration.resume(owner.pk))
+        assert at_once(scheduling.run_once, lambda: pause(owner)) == []
         assert owner.runs.count() == 0
 
 
