@@ -166,7 +166,7 @@ def claim(now: datetime, batch: int) -> list[Source]:
         .order_by("refill_at")
         .values_list(*SOURCE_COLUMNS)[:batch]
     )
-    sources = [Source(*columns, claimed_until=now + CLAIM) for columns in due]
+    sources = [replace(Source(*columns), claimed_until=now + CLAIM) for columns in due]
     DeploymentSchedule.objects.filter(pk__in=[source.id for source in sources]).update(refill_at=now + CLAIM)
     return sources
 
@@ -246,7 +246,7 @@ def insert(plans: Iterable[Plan]) -> int:
     runs = [row for number, item in enumerate(plans) for row in run_rows(number, item)]
     now = written(timezone.now())
     with connection.cursor() as cursor:
-        cursor.execute(insert_runs_sql(), [now, now, now, json_text(runs), json_text(sources)])
+        cursor.execute(insert_runs_sql(), [json_text(sources), now, now, now, json_text(runs)])
         new = {str(key) for (key,) in cursor.fetchall()}
         moments = (moment for item in plans for moment in item.dates)
         states = [state_row(run, moment) for run, moment in zip(runs, moments, strict=True) if run[1] in new]
@@ -312,16 +312,20 @@ POLICY: dict[str, Any] = {
 
 
 def insert_runs_sql() -> str:
-    """Runs from (runs, sources); the deployment lends its columns, and its revision must be the planned one."""
+    """Runs from (sources, runs); the deployment lends its columns, and its revision must be the planned one.
+
+    Sources are materialized: SQLite then finds each by an index of its own, and does not read all of them for every run.
+    """
     key, moment, document = ("uuid", "timestamptz", "jsonb") if is_postgresql() else ("text", "text", "text")
     runs = {"number": "int", "id": key, "state_id": key, "name": "text", "key": "text", "at": moment}
     sources = {"number": "int", "deployment_id": key, "revision": "bigint", "identity": key}
     sources |= dict.fromkeys(("parameters", "tags", "labels", "created_by", "policy"), document)
     given = rows_of_json(runs, "given")
-    source = rows_of_json(sources, "source")
+    source = rows_of_json(sources, "listed")
     empty = "'{}'::jsonb" if is_postgresql() else "'{}'"
     yes = "TRUE" if is_postgresql() else "1"
     return f"""
+        WITH source AS MATERIALIZED (SELECT * FROM {source})
         INSERT INTO flowruns_flowrun (
             id, created, updated, name, flow_id, state_id, deployment_id, deployment_version, work_queue_id,
             work_queue_name, parameters, idempotency_key, context, empirical_policy, tags, labels, state_type,
@@ -333,7 +337,7 @@ def insert_runs_sql() -> str:
             'SCHEDULED', 'Scheduled', %s, 0, given.at, given.at, 0, {yes}, source.identity,
             d.infrastructure_document_id, {empty}, source.created_by
         FROM {given}
-        JOIN {source} ON source.number = given.number
+        JOIN source ON source.number = given.number
         JOIN deployments_deployment d ON d.id = source.deployment_id AND d.schedule_revision = source.revision
         WHERE 1 = 1
         ON CONFLICT DO NOTHING
