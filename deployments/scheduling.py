@@ -7,9 +7,10 @@ rises whenever planned runs go wrong (redeploy, pause, delete); runs planned fro
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -259,14 +260,18 @@ def json_text(rows: list[list[Any]]) -> str:
     return json_body.dump(rows).decode()
 
 
+def id_text() -> Callable[[UUID], str]:
+    """What writes a UUID as the database's own column holds it."""
+    return str if is_postgresql() else attrgetter("hex")
+
+
 def stored_id(key: UUID) -> str:
-    """A UUID as the database's own column holds it."""
-    return str(key) if is_postgresql() else key.hex
+    return id_text()(key)
 
 
 def written(moment: datetime) -> str:
     """A time as Django writes it into a column: text in UTC, which SQLite compares as text."""
-    return str(moment.astimezone(UTC).replace(tzinfo=None)) + ("+00" if is_postgresql() else "")
+    return str(moment.astimezone(UTC))[: -3 if is_postgresql() else -6]
 
 
 def source_row(source: Source) -> list[Any]:
@@ -287,8 +292,9 @@ def source_row(source: Source) -> list[Any]:
 def run_rows(number: int, item: Plan) -> list[list[Any]]:
     """What differs from run to run of one plan, whose source is this number."""
     key = f"scheduled {item.source.deployment_id} {item.source.id} "
+    text = id_text()
     return [
-        [number, stored_id(time_ordered()), stored_id(time_ordered()), random_name(), f"{key}{moment}", written(moment)]
+        [number, text(time_ordered()), text(time_ordered()), random_name(), f"{key}{moment}", written(moment)]
         for moment in item.dates
     ]
 
