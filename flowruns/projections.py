@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce
 
 from flowruns.models import Flow, FlowRun, FlowRunState, Log, TaskRun, TaskRunState
 from flowruns.states import TERMINAL, StateType
-from orchestrator.core.projection import Projection, WireRow, aware
+from orchestrator.core.projection import Joined, Projection, WireRow, aware
 
 FLOW = Projection(
     Flow, {"id": "id", "created": "created", "updated": "updated", "name": "name", "tags": "tags", "labels": "labels"}
@@ -27,15 +27,12 @@ STATE_COLUMNS = {
 }
 FLOW_RUN_STATE = Projection(FlowRunState, STATE_COLUMNS)
 TASK_RUN_STATE = Projection(TaskRunState, STATE_COLUMNS)
+STATE = Joined("state", STATE_COLUMNS)
 
 LOG = Projection(
     Log,
     {name: name for name in ("id", "created", "updated", "name", "level", "message", "timestamp", "flow_run_id", "task_run_id")},
 )
-
-# The current state's columns in a run's row, until `with_state` folds them into one object.
-JOINED_STATE = {f"state.{key}": f"state__{column}" for key, column in STATE_COLUMNS.items() if key != "id"}
-
 
 def with_times(row: WireRow, now: datetime) -> None:
     """The computed times of a run (section 1.4), in place of the columns they come from."""
@@ -45,24 +42,6 @@ def with_times(row: WireRow, now: datetime) -> None:
     if delay is None and type_ not in TERMINAL and (expected := aware(row["expected_start_time"])) and expected < now:
         delay = (now - expected).total_seconds()
     row["estimated_start_time_delta"] = delay or 0.0
-
-
-def with_state(row: WireRow, now: datetime) -> None:
-    with_times(row, now)
-    if (state_id := row["state_id"]) is None:
-        row["state"] = None
-        for key in JOINED_STATE:
-            del row[key]
-        return
-    row["state"] = {
-        "id": state_id,
-        "type": row.pop("state.type"),
-        "name": row.pop("state.name"),
-        "timestamp": row.pop("state.timestamp"),
-        "message": row.pop("state.message"),
-        "data": row.pop("state.data"),
-        "state_details": row.pop("state.state_details"),
-    }
 
 
 RUN_TIMES = {
@@ -80,7 +59,7 @@ RUN_TIMES = {
     "start_delay": "start_delay_seconds",
     "state_timestamp": "state_timestamp",
 }
-FLOW_RUN_OWN: dict[str, str | Combinable] = {
+FLOW_RUN_OWN: dict[str, str | Combinable | Joined] = {
     "id": "id",
     "created": "created",
     "updated": "updated",
@@ -113,10 +92,9 @@ FLOW_RUN = Projection(
         "work_queue_name": Coalesce("work_queue__name", F("work_queue_name")),
         "work_pool_id": "work_queue__work_pool_id",
         "work_pool_name": "work_queue__work_pool__name",
-        "state": "state_id",
-    }
-    | JOINED_STATE,
-    with_state,
+        "state": STATE,
+    },
+    with_times,
 )
 
 TASK_RUN = Projection(
@@ -144,8 +122,7 @@ TASK_RUN = Projection(
         },
         **RUN_TIMES,
         "flow_run_run_count": "flow_run_run_count",
-        "state": "state_id",
-        **JOINED_STATE,
+        "state": STATE,
     },
-    with_state,
+    with_times,
 )

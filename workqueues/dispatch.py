@@ -27,7 +27,7 @@ from flowruns.projections import FLOW_RUN
 from flowruns.states import HOLDING, StateType
 from orchestrator.core.databases import in_one_transaction, is_postgresql
 from orchestrator.core.errors import NotFound
-from orchestrator.core.projection import WireRow
+from orchestrator.core.projection import WireRow, aware
 from workqueues import statuses
 from workqueues.models import WorkPool, WorkQueue
 from workqueues.projections import QUEUE_SLOTS, SCHEDULED_RUN
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 MOST_RUNS = 1_000
 POLL_GRAIN = timedelta(seconds=5)  # a younger `last_polled` is not written again
+NEVER = datetime.max.replace(tzinfo=UTC)
 LEGS = 100  # SQLite takes at most 500 parts of a UNION
 
 
@@ -117,14 +118,14 @@ def runs_on_offer(lines: list[Line], considered: list[Line], window: Window) -> 
     if (pool_limit := lines[0].pool_limit) is not None:
         wanted = min(wanted, max(0, pool_limit - sum(line.used or 0 for line in lines)))
     open_lines = [line for line in considered if not line.is_paused and line.free]
-    rank = {wire_key(line.id): line.priority for line in open_lines}
+    rank = {str(line.id): line.priority for line in open_lines}
     found: list[WireRow] = []
     for start in range(0, len(open_lines) if wanted else 0, LEGS):
         # A page that is full may still be wrong where the cut went through queues of one priority.
         if len(found) >= wanted and open_lines[start].priority != open_lines[start - 1].priority:
             break
         found += offered(open_lines[start : start + LEGS], window, wanted)
-    found.sort(key=lambda run: (rank[run["work_queue_id"]], naive(run["next_scheduled_start_time"])))
+    found.sort(key=lambda run: (rank[run["work_queue_id"]], aware(run["next_scheduled_start_time"]) or NEVER))
     return [{"work_pool_id": lines[0].pool_id, "work_queue_id": run["work_queue_id"], "flow_run": run} for run in found[:wanted]]
 
 
@@ -176,18 +177,6 @@ def leg(line: Line, window: Window, limit: int) -> tuple[str, list[Any]]:
 
 def stored(key: UUID) -> Any:
     return key if is_postgresql() else key.hex
-
-
-def wire_key(key: UUID) -> Any:
-    """A key as a projection gives it."""
-    return key if is_postgresql() else str(key)
-
-
-def naive(moment: datetime | None) -> datetime:
-    """A time to sort by; SQLite gives it without a zone. A run without a start comes last."""
-    if moment is None:
-        return datetime.max
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def agent_runs(queue: WorkQueue, before: datetime | None, limit: int) -> list[WireRow]:

@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 from flowruns.models import FlowRun
 from flowruns.projections import FLOW_RUN_OWN, with_times
 from flowruns.states import HOLDING
-from orchestrator.core.projection import Projection, WireRow, aware
+from orchestrator.core.projection import Joined, Projection, WireRow, aware
 from workqueues.models import Worker, WorkPool, WorkQueue
 from workqueues.models.pools import AGENT_POOL_TYPE
 from workqueues.statuses import silence_allowed, worker_status
@@ -62,7 +62,7 @@ WORK_POOL = Projection(
     without_agent_status,
 )
 
-QUEUE_OWN: dict[str, str | Combinable] = {
+QUEUE_OWN: dict[str, str | Combinable | Joined] = {
     "id": "id",
     "created": "created",
     "updated": "updated",

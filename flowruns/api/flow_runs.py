@@ -151,7 +151,7 @@ class FlowRunViewSet(FilterActions):
     def history(self, request: Request) -> HttpResponse:
         body: Any = self.body(self.shape("history"))
         body.work_pool_queues = body.work_queues
-        return self.answer(history_answer(self.matching(body), body))
+        return self.answer(history_answer(self, body))
 
     @classmethod
     def _fields(cls, kind: str) -> dict[str, Any]:
@@ -168,10 +168,13 @@ HISTORY_FIELDS: dict[str, Any] = {
 }
 
 
-def history_answer(rows: Any, body: Any) -> list[dict[str, Any]]:
+def history_answer(view: FilterActions, body: Any) -> list[dict[str, Any]]:
     if body.history_interval_seconds < 1:
         raise Unprocessable("History interval must not be less than 1 second.")
-    return history(rows, body.history_start, body.history_end, timedelta(seconds=body.history_interval_seconds))
+    interval = timedelta(seconds=body.history_interval_seconds)
+    return history(
+        view.projection.model, lambda rows: view.matching(body, rows), body.history_start, body.history_end, interval
+    )
 
 
 def labels_of_run(body: FlowRunCreate) -> Object:

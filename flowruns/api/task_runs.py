@@ -75,7 +75,7 @@ class TaskRunViewSet(FilterActions):
 
     def history(self, request: Request) -> HttpResponse:
         body: Any = self.body(self.shape("history"))
-        return self.answer(history_answer(self.matching(body), body))
+        return self.answer(history_answer(self, body))
 
     @classmethod
     def _fields(cls, kind: str) -> dict[str, Any]:

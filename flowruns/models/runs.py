@@ -14,6 +14,16 @@ from orchestrator.core.fields import TagsField, TagsIndex
 from orchestrator.core.identifiers import random_name
 from orchestrator.core.rows import Row
 
+# All that history and lateness read of a run, so that they read an index alone.
+HISTORY = (
+    "expected_start_time",
+    "state_type",
+    "state_name",
+    "total_run_seconds",
+    "start_delay_seconds",
+    "state_timestamp",
+)
+
 
 class RunQuerySet(models.QuerySet["FlowRun"]):
     def scheduled(self) -> Self:
@@ -111,7 +121,7 @@ class FlowRun(Run):
             models.Index(fields=["state_type", "effective_start"], name="flow_run_state_start"),
             models.Index(fields=["effective_start"], name="flow_run_start"),
             # History buckets; EXPECTED_START_TIME sorts.
-            models.Index(fields=["expected_start_time", "state_type", "state_name"], name="flow_run_expected"),
+            models.Index(fields=[*HISTORY], name="flow_run_expected"),
             # END_TIME_DESC, cancellation clean-up, retention.
             models.Index(fields=["end_time"], name="flow_run_end", condition=Q(end_time__isnull=False)),
             models.Index(fields=["name"], name="flow_run_name"),
@@ -152,7 +162,7 @@ class TaskRun(Run):
         indexes = [
             models.Index(fields=["state_type", "id"], name="task_run_state_id"),
             models.Index(fields=["start_time"], name="task_run_start"),
-            models.Index(fields=["expected_start_time"], name="task_run_expected"),
+            models.Index(fields=[*HISTORY], name="task_run_expected"),
             models.Index(fields=["end_time"], name="task_run_end"),
             models.Index(fields=["name"], name="task_run_name"),
         ]

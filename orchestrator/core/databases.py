@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from random import uniform
 from typing import Any, TypeVar
 
 import orjson
 from django.db import OperationalError, connection, transaction
-from django.db.models import Field, JSONField, UUIDField
+from django.db.models import DateTimeField, Field, JSONField, UUIDField
 
 Result = TypeVar("Result")
+ColumnConverter = Callable[[Sequence[Any]], Sequence[Any]]
 
 ATTEMPTS = 3
 RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
@@ -66,26 +67,30 @@ def in_one_transaction(work: Callable[[], Result]) -> Result:
     raise AssertionError("unreachable")
 
 
-def hyphenated(hexadecimal: str | None) -> str | None:
-    """A UUID as SQLite stores it, as the wire shows it."""
-    if hexadecimal is None:
-        return None
-    h = hexadecimal
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+def hyphenated(column: Sequence[str | None]) -> list[str | None]:
+    """UUIDs as SQLite stores them, as the wire shows them."""
+    return [h and f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in column]
 
 
-def fragment(text: str | None) -> orjson.Fragment | None:
+def timestamps(column: Sequence[str | None]) -> list[str | None]:
+    """Times as SQLite stores them, as the wire shows them."""
+    return [t and f"{t[:10]}T{t[11:]}Z" for t in column]
+
+
+def fragments(column: Sequence[str | None]) -> list[orjson.Fragment | None]:
     """Stored JSON as it is: neither parsed nor written anew on its way to the wire."""
-    return None if text is None else orjson.Fragment(text)
+    return [None if text is None else orjson.Fragment(text) for text in column]
 
 
-def wire_converter(field: Field[Any, Any] | None) -> Callable[[Any], Any] | None:
-    """What turns the driver's value of a column into one that the JSON encoder takes; None where it already is one."""
+def wire_converter(field: Field[Any, Any] | None) -> ColumnConverter | None:
+    """What turns a column of raw values into ones that the JSON encoder takes; None where they already are."""
     if isinstance(field, JSONField):
-        return fragment
-    if isinstance(field, UUIDField) and not is_postgresql():
+        return fragments
+    if is_postgresql():
+        return None
+    if isinstance(field, UUIDField):
         return hyphenated
-    return None
+    return timestamps if isinstance(field, DateTimeField) else None
 
 
 def rows_of_json(columns: dict[str, str], alias: str) -> str:

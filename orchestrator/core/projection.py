@@ -1,85 +1,150 @@
-"""Rows of a table as the wire shows them, straight from one query, with no model instance between."""
+"""Rows of a table as the wire shows them, straight from one query, with no model instance between.
+
+What a projection selects never changes, so its SELECT and its joins are compiled once per process; only the condition is
+compiled anew. Values are turned into the wire's column by column, which costs a fraction of row by row.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import F, Model, QuerySet
+from django.db.models import DateTimeField, F, Func, Model, QuerySet, UUIDField
 from django.db.models.expressions import Combinable
 
-from orchestrator.core.databases import wire_converter
+from orchestrator.core.databases import ColumnConverter, wire_converter
 
 WireRow = dict[str, Any]
 Finish = Callable[[WireRow, datetime], None]
-Converters = list[tuple[int, Callable[[Any], Any]]]
+Converters = list[tuple[int, ColumnConverter]]
 
 
-def aware(moment: datetime | None) -> datetime | None:
-    """A time read raw from a column: SQLite gives it naive, and it is UTC."""
+def aware(moment: datetime | str | None) -> datetime | None:
+    """A time as a projection gives it, to calculate with: SQLite's is text."""
+    if isinstance(moment, str):
+        return datetime.fromisoformat(moment)
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class Shown(Func):
+    """A column in the form that costs least to show: keys as text, and SQLite's times as they are stored.
+
+    SQLite's driver parses a column that is declared a time; behind a plus sign it is a value like any other.
+    """
+
+    template = "%(expressions)s"
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "+%(expressions)s" if isinstance(self.output_field, DateTimeField) else self.template
+        return super().as_sql(compiler, connection, template=template, **context)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "%(expressions)s::text" if isinstance(self.output_field, UUIDField) else self.template
+        return super().as_sql(compiler, connection, template=template, **context)
+
+
+class Joined:
+    """Columns of a row joined by the ForeignKey `path`, as one object under one key; null where there is none.
+
+    The first column must be one that is never null in a row.
+    """
+
+    def __init__(self, path: str, columns: Mapping[str, str]) -> None:
+        self.keys = tuple(columns)
+        self.columns = {f"{path}.{key}": f"{path}__{column}" for key, column in columns.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The compiled part of a projection: everything up to its condition."""
+
+    sql: str
+    params: tuple[Any, ...]
+    converters: Converters
 
 
 class Projection:
     """The wire's keys of a model, each with the path or expression it is read from.
 
-    `finish(row, now)` may replace values by what is derived from them and drop helpers. `many` and `one` give rows ready
-    for `json_body.dump`: stored JSON is a fragment, a time is aware or naive UTC.
+    `finish(row, now)` may replace values by what is derived from them and drop helpers. Rows are ready for
+    `json_body.dump`: a key is text, stored JSON is a fragment, a time is text or aware (`aware` makes it one to calculate with).
     """
 
-    def __init__(self, model: type[Model], columns: Mapping[str, str | Combinable], finish: Finish | None = None) -> None:
+    def __init__(
+        self, model: type[Model], columns: Mapping[str, str | Combinable | Joined], finish: Finish | None = None
+    ) -> None:
         self.model = model
+        self.table = model._meta.db_table
         self.keys = tuple(columns)
-        self.expressions = [F(column) if isinstance(column, str) else column for column in columns.values()]
         self.finish = finish
-        self._by_key: dict[str, tuple[str, list[Any], int, Converters]] = {}
+        self.joined: list[tuple[int, tuple[str, ...]]] = []
+        flat: list[str | Combinable] = []
+        for i, column in enumerate(columns.values()):
+            if isinstance(column, Joined):
+                self.joined.append((i, column.keys))
+                flat += column.columns.values()
+            else:
+                flat.append(column)
+        self.expressions = [Shown(F(column) if isinstance(column, str) else column) for column in flat]
+        self._heads: dict[str, Head] = {}
 
     def many(self, rows: QuerySet[Any]) -> list[WireRow]:
-        """One query: the rows of `rows`, in its order and slice."""
+        """One query: the rows of `rows`, in its order and slice. Its order is by columns of the row itself."""
         try:
-            sql, params, converters = self._compile(rows)
+            keys, params = rows.values("pk").query.sql_with_params()
         except EmptyResultSet:
             return []
-        return self._read(sql, params, converters)
+        order = [self._ordered(name) for name in map(str, rows.query.order_by)]
+        tail = f'"{self.table}"."id" IN ({keys})' + (f" ORDER BY {', '.join(order)}" if order else "")
+        return self.where(tail, params)
 
     def one(self, key: Any) -> WireRow | None:
-        """The row with this primary key; no key, no row. Its SQL is compiled once per process."""
+        """The row with this primary key; no key, no row."""
         if key is None:
             return None
+        return next(iter(self.where(f'"{self.table}"."id" = %s', [self.stored(key)])), None)
+
+    def where(self, condition: str, params: Sequence[Any]) -> list[WireRow]:
+        """The rows that a condition in SQL chooses; an ORDER BY may follow it. Values go into `params` alone."""
+        head = self._head()
+        with connection.cursor() as cursor:
+            cursor.execute(f"{head.sql} WHERE {condition}", (*head.params, *params))
+            raw = cursor.fetchall()
+        return self._shaped(raw, head.converters) if raw else []
+
+    def stored(self, key: Any) -> Any:
+        """A primary key as the database holds it."""
         field = self.model._meta.pk
         assert field is not None
-        cached = self._by_key.get(connection.vendor)
-        if cached is None:
-            # A key of no row marks the place of the key among the parameters.
-            mark = field.get_db_prep_value(uuid4(), connection)
-            sql, params, converters = self._compile(self.model._default_manager.filter(pk=mark))
-            cached = self._by_key[connection.vendor] = (sql, list(params), list(params).index(mark), converters)
-        sql, params, place, converters = cached
-        asked = [*params[:place], field.get_db_prep_value(key, connection), *params[place + 1 :]]
-        return next(iter(self._read(sql, asked, converters)), None)
+        return field.get_db_prep_value(key, connection)
 
-    def _compile(self, rows: QuerySet[Any]) -> tuple[str, Sequence[Any], Converters]:
-        compiler = rows.values_list(*self.expressions).query.get_compiler(connection=connection)
-        sql, params = compiler.as_sql()
-        found = [(i, wire_converter(item[0].output_field)) for i, item in enumerate(compiler.select)]
-        return sql, params, [(i, convert) for i, convert in found if convert]
+    def _ordered(self, name: str) -> str:
+        field = self.model._meta.pk if name.lstrip("-") == "pk" else self.model._meta.get_field(name.lstrip("-"))
+        return f'"{self.table}"."{field.column}"' + (" DESC" if name.startswith("-") else "")  # type: ignore[union-attr]
 
-    def _read(self, sql: str, params: Sequence[Any], converters: Converters) -> list[WireRow]:
-        with connection.cursor() as cursor:
-            cursor.execute(sql, params)
-            raw = cursor.fetchall()
-        keys, finish, now = self.keys, self.finish, datetime.now(UTC)
-        shaped: list[WireRow] = []
-        for values in raw:
-            cells = list(values)
-            for i, convert in converters:
-                cells[i] = convert(cells[i])
-            row = dict(zip(keys, cells, strict=False))
-            if finish:
-                finish(row, now)
-            shaped.append(row)
+    def _head(self) -> Head:
+        if (head := self._heads.get(connection.vendor)) is None:
+            compiler = self.model._default_manager.values_list(*self.expressions).query.get_compiler(connection=connection)
+            sql, params = compiler.as_sql()
+            found = [(i, wire_converter(item[0].output_field)) for i, item in enumerate(compiler.select)]
+            head = Head(sql, tuple(params), [(i, convert) for i, convert in found if convert])
+            self._heads[connection.vendor] = head
+        return head
+
+    def _shaped(self, raw: Sequence[Sequence[Any]], converters: Converters) -> list[WireRow]:
+        columns: list[Any] = list(zip(*raw, strict=True))
+        for i, convert in converters:
+            columns[i] = convert(columns[i])
+        for i, keys in self.joined:
+            cells = zip(*columns[i : i + len(keys)], strict=True)
+            columns[i : i + len(keys)] = [[dict(zip(keys, of, strict=True)) if of[0] is not None else None for of in cells]]
+        shaped = [dict(zip(self.keys, cells, strict=True)) for cells in zip(*columns, strict=True)]
+        if self.finish:
+            now = datetime.now(UTC)
+            for row in shaped:
+                self.finish(row, now)
         return shaped
