@@ -10,9 +10,9 @@ from typing import Any
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import Avg, Case, Count, F, FloatField, Func, Model, Q, QuerySet, Sum, Value, When
+from django.db.models import Count, F, FloatField, Func, Model, Q, QuerySet, Sum, Value
 from django.db.models.expressions import Combinable, RawSQL
-from django.db.models.functions import Greatest
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from flowruns.states import TERMINAL, StateType
@@ -41,26 +41,23 @@ class SecondsSince(Func):
         return super().as_sql(compiler, connection, template=template, arg_joiner=" - ", **context)
 
 
-def run_time(now: datetime) -> Combinable:
-    """Seconds a run has run, up to `now` where it still does."""
-    still = When(state_type=StateType.RUNNING, then=F("total_run_seconds") + SecondsSince("state_timestamp", now))
-    return Greatest(Case(still, default=F("total_run_seconds")), Value(0.0))
+def total_run_time(now: datetime) -> Combinable:
+    """Seconds the runs have run, up to `now` where they still do."""
+    still = Sum(SecondsSince("state_timestamp", now), filter=Q(state_type=StateType.RUNNING))
+    return Sum("total_run_seconds") + Coalesce(still, 0.0)
 
 
-def delay(now: datetime) -> Combinable:
-    """Seconds between a run's expected and real start; up to `now` for one that should have started and may still."""
-    late = Q(expected_start_time__lt=now) & ~Q(state_type__in=sorted(TERMINAL), state_type__isnull=False)
-    return Case(
-        When(start_delay_seconds__isnull=False, then=F("start_delay_seconds")),
-        When(late, then=SecondsSince("expected_start_time", now)),
-        default=Value(0.0),
-    )
+def total_delay(now: datetime) -> Combinable:
+    """Seconds between the runs' expected and real start; up to `now` where one should have started and still may."""
+    late = Q(start_delay_seconds__isnull=True, expected_start_time__lt=now) & ~Q(state_type__in=sorted(TERMINAL))
+    waited = Sum(SecondsSince("expected_start_time", now), filter=late)
+    return Coalesce(Sum("start_delay_seconds"), 0.0) + Coalesce(waited, 0.0)
 
 
 def lateness(rows: QuerySet[Any]) -> float | None:
     """The mean of the runs' `estimated_start_time_delta` in seconds; None when there are no runs."""
-    found: float | None = rows.aggregate(mean=Avg(delay(timezone.now())))["mean"]
-    return found
+    found = rows.aggregate(delay=total_delay(timezone.now()), number=Count("*"))
+    return found["delay"] / found["number"] if found["number"] else None
 
 
 def spans(start: datetime, end: datetime, interval: timedelta) -> list[tuple[datetime, datetime]]:
@@ -95,7 +92,7 @@ def states_per_span(
         matching(in_span)
         .order_by("state_type", "state_name")
         .values("state_type", "state_name")
-        .annotate(number=Count("pk"), run_time=Sum(run_time(now)), delay=Sum(delay(now)))
+        .annotate(number=Count("*"), run_time=total_run_time(now), delay=total_delay(now))
         .values_list("state_type", "state_name", "number", "run_time", "delay")
     )
     try:

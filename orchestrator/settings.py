@@ -183,6 +183,7 @@ QUEUE_POLLED_TIMEOUT = env_seconds(f"{_FOREMAN}WORK_QUEUE_LAST_POLLED_TIMEOUT_SE
 
 # Background loops of `manage.py run_services`, lowest app first.
 SERVICES = [
+    "orchestrator.core.services.PlannerStatistics",
     "flowruns.services.LateRuns",
     "workqueues.services.Foreman",
     "deployments.services.Scheduler",

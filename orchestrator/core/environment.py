@@ -77,7 +77,8 @@ def database(url: str) -> dict[str, object]:
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": unquote(parts.path[1:]),
-            "CONN_MAX_AGE": None,
+            # A connection reads the planner's statistics (core/services.py) when it opens.
+            "CONN_MAX_AGE": 3600,
             "OPTIONS": {
                 # A write transaction takes its lock at BEGIN: one that read first could never be granted it later.
                 "transaction_mode": "IMMEDIATE",
@@ -85,6 +86,7 @@ def database(url: str) -> dict[str, object]:
                 "init_command": (
                     "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY;"
                     "PRAGMA cache_size=-16000; PRAGMA mmap_size=134217728; PRAGMA journal_size_limit=67108864;"
+                    "PRAGMA wal_autocheckpoint=4000;"
                 ),
             },
         }
