@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from django.db.models import F
 from django.db.models.expressions import Combinable
@@ -20,12 +19,11 @@ LIMIT_COLUMNS = ("id", "created", "updated", "active", "name", "limit", "active_
 
 
 class ScheduleProjection(Projection):
-    def of_deployments(self, keys: Sequence[UUID | str]) -> dict[str, list[WireRow]]:
+    def of_deployments(self, keys: Sequence[str]) -> dict[str, list[WireRow]]:
         """The schedules of some deployments by deployment, newest change first; one query."""
         found: dict[str, list[WireRow]] = defaultdict(list)
-        marks = ", ".join(["%s"] * len(keys))
-        condition = f"{self.table}.deployment_id IN ({marks}) ORDER BY {self.table}.updated DESC, {self.table}.id"
-        for row in self.where(condition, [self.stored(key) for key in keys]):
+        condition, params = self.among("deployment_id", keys)
+        for row in self.where(f"{condition} ORDER BY {self.table}.updated DESC, {self.table}.id", params):
             found[row["deployment_id"]].append(row)
         return found
 

@@ -31,7 +31,7 @@ def mark_ready(keys: Sequence[UUID], now: datetime) -> int:
     Costs one read when all were marked a moment ago. A row that somebody is changing is left to the next poll, and a
     database that cannot write now never fails the poll itself.
     """
-    stale = unmarked(Deployment.objects.filter(pk__in=keys), now)
+    stale = unmarked(Deployment.objects.filter(pk__among=keys), now)
     try:
         if not stale.exists():
             return 0

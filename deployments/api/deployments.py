@@ -101,7 +101,7 @@ class DeploymentViewSet(FilterActions):
     def scheduled_flow_runs(self, request: Request) -> HttpResponse:
         body = self.body(RunnerPoll)
         limit = bounded_limit(body.limit)
-        due = FlowRun.objects.scheduled().due(body.scheduled_before).filter(deployment_id__in=body.deployment_ids)
+        due = FlowRun.objects.scheduled().due(body.scheduled_before).of_deployments(body.deployment_ids)
         ordered = due.order_by("next_scheduled_start_time", "pk")[:limit]
         runs = FLOW_RUN.many(ordered) if limit and body.deployment_ids else []
         mark_ready(body.deployment_ids, timezone.now())

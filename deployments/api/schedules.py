@@ -28,7 +28,7 @@ class ScheduleViewSet(RowViewSet):
     missing = NO_SCHEDULE
 
     def of_deployment(self, request: Request, pk: UUID) -> HttpResponse:
-        schedules = SCHEDULE.of_deployments([pk])[str(pk)]
+        schedules = SCHEDULE.of_deployments([str(pk)])[str(pk)]
         if not schedules and not Deployment.objects.filter(pk=pk).exists():
             raise NotFound(NO_DEPLOYMENT)
         return self.answer(schedules)

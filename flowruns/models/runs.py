@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Self
+from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Coalesce
 
 from flowruns.states import StateType
-from orchestrator.core.fields import TagsField, TagsIndex
+from orchestrator.core.fields import TagsField, TagsIndex, Unindexed
 from orchestrator.core.identifiers import random_name
 from orchestrator.core.rows import Row
 
@@ -25,6 +27,9 @@ HISTORY = (
 )
 
 
+FEW_DEPLOYMENTS = 20
+
+
 class RunQuerySet(models.QuerySet["FlowRun"]):
     def scheduled(self) -> Self:
         return self.filter(state_type=StateType.SCHEDULED)
@@ -32,6 +37,12 @@ class RunQuerySet(models.QuerySet["FlowRun"]):
     def due(self, before: datetime | None) -> Self:
         """Runs whose next start is at or before `before`; all of them when it is None."""
         return self if before is None else self.filter(next_scheduled_start_time__lte=before)
+
+    def of_deployments(self, keys: Sequence[UUID]) -> Self:
+        """Runs of these deployments. Of many, the due runs are walked in time; of few, each deployment's are sought."""
+        if len(keys) <= FEW_DEPLOYMENTS:
+            return self.filter(deployment_id__in=keys)
+        return self.annotate(owner=Unindexed("deployment_id")).filter(owner__among=keys)
 
     def holding_pool_slots(self) -> Self:
         return self.filter(state_type__in=(StateType.PENDING, StateType.RUNNING))
@@ -125,9 +136,9 @@ class FlowRun(Run):
             # END_TIME_DESC, cancellation clean-up, retention.
             models.Index(fields=["end_time"], name="flow_run_end", condition=Q(end_time__isnull=False)),
             models.Index(fields=["name"], name="flow_run_name"),
-            # Late marking and NEXT_SCHEDULED_START_TIME_ASC.
+            # Late marking, polls of runners with many deployments.
             models.Index(
-                fields=["next_scheduled_start_time"],
+                fields=["next_scheduled_start_time", "state_type", "deployment"],
                 name="flow_run_next",
                 condition=Q(next_scheduled_start_time__isnull=False),
             ),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import CharField, Lookup, TextField
+from django.db.models import CharField, ForeignKey, Func, Lookup, TextField, UUIDField
 from django.db.models.sql.compiler import SQLCompiler
 
 
@@ -59,6 +60,36 @@ class HasAny(TagsLookup):
 
     def sqlite_test(self, asked: int) -> str:
         return "> 0"
+
+
+@UUIDField.register_lookup
+@ForeignKey.register_lookup
+class Among(Lookup):
+    """A key in a list of any length: the list is one parameter, prepared in one go."""
+
+    lookup_name = "among"
+    prepare_rhs = False
+
+    def get_prep_lookup(self) -> Any:
+        return self.rhs
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, list[Any]]:
+        left, params = self.process_lhs(compiler, connection)
+        return f"{left} = ANY(%s)", [*params, list(self.rhs)]
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: Any) -> tuple[str, list[Any]]:
+        left, params = self.process_lhs(compiler, connection)
+        keys = orjson.dumps([key.hex for key in self.rhs]).decode()
+        return f"{left} IN (SELECT value FROM json_each(%s))", [*params, keys]  # noqa: S608
+
+
+class Unindexed(Func):
+    """A column that SQLite shall test, not search by: the rows come along another index, in the order asked for."""
+
+    template = "%(expressions)s"
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: Any, **context: Any) -> Any:
+        return super().as_sql(compiler, connection, template="+%(expressions)s", **context)
 
 
 @CharField.register_lookup

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from json import dumps
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -16,7 +17,7 @@ from django.db import connection
 from django.db.models import DateTimeField, F, Func, Model, QuerySet, UUIDField
 from django.db.models.expressions import Combinable
 
-from orchestrator.core.databases import ColumnConverter, wire_converter
+from orchestrator.core.databases import ColumnConverter, is_postgresql, wire_converter
 
 WireRow = dict[str, Any]
 Finish = Callable[[WireRow, datetime], None]
@@ -121,6 +122,13 @@ class Projection:
         field = self.model._meta.pk
         assert field is not None
         return field.get_db_prep_value(key, connection)
+
+    def among(self, column: str, keys: Sequence[str]) -> tuple[str, list[Any]]:
+        """The condition that a key of another table, in a column of this one, is among `keys` as rows show them."""
+        if is_postgresql():
+            return f"{self.table}.{column} = ANY(%s::uuid[])", [list(keys)]
+        stored = dumps([key.replace("-", "") for key in keys])
+        return f"{self.table}.{column} IN (SELECT value FROM json_each(%s))", [stored]  # noqa: S608
 
     def _ordered(self, name: str) -> str:
         field = self.model._meta.pk if name.lstrip("-") == "pk" else self.model._meta.get_field(name.lstrip("-"))
