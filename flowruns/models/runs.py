@@ -138,7 +138,7 @@ class FlowRun(Run):
             models.Index(fields=["name"], name="flow_run_name"),
             # Late marking, polls of runners with many deployments.
             models.Index(
-                fields=["next_scheduled_start_time", "state_type", "deployment"],
+                fields=["state_type", "next_scheduled_start_time", "deployment"],
                 name="flow_run_next",
                 condition=Q(next_scheduled_start_time__isnull=False),
             ),
