@@ -12,6 +12,7 @@ from flowruns.models import Flow, FlowRun, TaskRun
 from flowruns.orchestration import engine
 from flowruns.orchestration.proposal import ProposedState
 from flowruns.states import StateType
+from orchestrator.core.prepared import insert
 
 PENDING = ProposedState(type=StateType.PENDING)
 
@@ -41,8 +42,8 @@ def create_flow_run(*, flow_id: UUID, state: ProposedState | None, values: dict[
     initial = engine.initial_state(run, state or PENDING)
     try:
         with transaction.atomic():
-            run.save(force_insert=True)
-            initial.save(force_insert=True)
+            insert(run)
+            insert(initial)
     except IntegrityError:
         # Somebody else made the run of this key since we looked; anything else is the caller's mistake.
         if key is not None and (existing := _existing(flow_id, key)):
@@ -67,8 +68,8 @@ def create_task_run(*, state: ProposedState | None, values: dict[str, Any]) -> t
     initial = engine.initial_state(run, state or PENDING)
     try:
         with transaction.atomic():
-            run.save(force_insert=True)
-            initial.save(force_insert=True)
+            insert(run)
+            insert(initial)
     except IntegrityError:
         existing = TaskRun.objects.filter(**identity).values_list("id", flat=True).first()
         if existing is None:

@@ -23,11 +23,20 @@ from flowruns.orchestration.verdicts import Outcome, Verdict
 from flowruns.states import HOLDING, StateType
 from orchestrator.core.databases import in_one_transaction
 from orchestrator.core.errors import Missing
+from orchestrator.core.prepared import Prepared, insert, update
 
 Policy = Iterable[Rule]
 CLIENT = re.compile(r"prefect/(\d{1,9})\.(\d{1,9})\.(\d{1,9})\S* \(API \S+\)")
 MICROSECOND = timedelta(microseconds=1)
 ACCEPTED = {"type": "accept_details"}
+
+
+LOCKED_FLOW_RUN = Prepared(
+    lambda key: FlowRun.objects.select_for_update(of=("self",)).select_related("state").filter(pk=key), UUID
+)
+LOCKED_TASK_RUN = Prepared(
+    lambda key: TaskRun.objects.select_for_update(of=("self",)).select_related("state", "flow_run__state").filter(pk=key), UUID
+)
 
 
 def propose(
@@ -54,8 +63,7 @@ def client_version(user_agent: str) -> Version | None:
 
 
 def _propose_flow(run_id: UUID, proposed: ProposedState, rules: Policy, client: Version | None) -> Outcome:
-    locked = FlowRun.objects.select_for_update(of=("self",)).select_related("state")
-    run = _current(locked.filter(pk=run_id).first(), FlowRunState)
+    run = _current(LOCKED_FLOW_RUN.first(run_id), FlowRunState)
     if run is None:
         raise Missing(f"Flow run with id {run_id} not found")
     outcome, written = _decide(run, proposed, rules, FlowRunState, client)
@@ -65,8 +73,7 @@ def _propose_flow(run_id: UUID, proposed: ProposedState, rules: Policy, client: 
 
 
 def _propose_task(run_id: UUID, proposed: ProposedState, rules: Policy) -> Outcome:
-    locked = TaskRun.objects.select_for_update(of=("self",)).select_related("state", "flow_run__state")
-    run = _current(locked.filter(pk=run_id).first(), TaskRunState)
+    run = _current(LOCKED_TASK_RUN.first(run_id), TaskRunState)
     if run is None:
         raise Missing(f"Task run with id {run_id} not found")
     return _decide(run, proposed, rules, TaskRunState, None)[0]
@@ -131,7 +138,7 @@ def _insert(run: Any, state: ProposedState, transition: Transition, model: Any) 
     """Insert the state; the columns of the run that follow from it wait in the transition."""
     at = _moment_after(run.state_timestamp)
     row = _row(run, state, model, at)
-    row.save(force_insert=True)
+    insert(row)
     before, run.empirical_policy = run.empirical_policy, transition.policy
     columns = bookkeeping.derived(run, state, at, is_task=isinstance(run, TaskRun))
     run.empirical_policy = before
@@ -149,7 +156,7 @@ def _update(run: Any, transition: Transition) -> None:
     for name, value in columns.items():
         setattr(run, name, value)
     if columns:
-        run.save(update_fields=[*columns])
+        update(run, [*columns])
 
 
 def _moment_after(last: datetime | None) -> datetime:
