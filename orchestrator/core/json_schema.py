@@ -63,9 +63,19 @@ def validate(values: Any, schema: Any, *, ignore_required: bool = False) -> None
 
 def check_schema(schema: Any) -> None:
     """Raise InvalidSchema unless `schema` is a schema."""
+    try:
+        _check_text(json.dumps(schema, sort_keys=True))
+    except (RecursionError, TypeError) as fault:
+        raise InvalidSchema(str(fault)) from None
+
+
+@lru_cache(maxsize=256)
+def _check_text(schema_text: str) -> None:
+    """Check a schema given as JSON text; once for each that is one."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
 
+    schema = json.loads(schema_text)
     refuse_slow_patterns(schema)
     try:
         Draft202012Validator.check_schema(schema)
