@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from deployments import scheduling
@@ -26,8 +25,10 @@ from flowruns.models import Flow, FlowRun
 from flowruns.removal import delete_flow_runs, delete_rows
 from orchestrator.blocks.models import BlockDocument
 from orchestrator.concurrency.models import ConcurrencyLimit
+from orchestrator.core import prepared
 from orchestrator.core.errors import INTEGRITY, Conflict, NotFound, Unprocessable
 from orchestrator.core.json_schema import CircularSchemaReference, InvalidSchema, SchemaViolation, validate
+from orchestrator.core.prepared import Prepared
 from workqueues import job_variables
 from workqueues.models import WorkPool
 from workqueues.models.pools import AGENT_POOL
@@ -55,6 +56,15 @@ COLUMNS = frozenset(
     }
 )
 MISSING_LIMIT = "Concurrency limit not found"
+NAMED = Prepared(
+    lambda flow, name: (
+        Deployment.objects.select_for_update().only("concurrency_limit_id", "schedule_revision").filter(flow=flow, name=name)
+    ),
+    UUID,
+    str,
+)
+FLOW = Prepared(lambda key: Flow.objects.filter(pk=key), UUID)
+SCHEDULES = Prepared(lambda key: DeploymentSchedule.objects.filter(deployment=key), UUID)
 
 
 def register(body: DeploymentCreate, *, created_by: Values | None, updated_by: Values | None) -> tuple[UUID, bool]:
@@ -62,7 +72,7 @@ def register(body: DeploymentCreate, *, created_by: Values | None, updated_by: V
 
     What the body leaves out stays, but for parameters, schedules and labels, which a create always states.
     """
-    existing = _existing(Deployment.objects.filter(flow=body.flow_id, name=body.name))
+    existing = NAMED.first(body.flow_id, body.name)
     values = _columns(body) | {"parameters": body.parameters, "updated_by": updated_by}
     if body.work_pool_name and body.work_pool_name != AGENT_POOL and body.job_variables:
         _check_job_variables(body.work_pool_name, body.job_variables)
@@ -78,7 +88,7 @@ def register(body: DeploymentCreate, *, created_by: Values | None, updated_by: V
                 _insert(key, body, values | {"created_by": created_by})
         except IntegrityError:
             # Somebody else made it since we looked; anything else is the caller's mistake.
-            existing = _existing(Deployment.objects.filter(flow=body.flow_id, name=body.name))
+            existing = NAMED.first(body.flow_id, body.name)
             if existing is None:
                 raise
         else:
@@ -143,10 +153,6 @@ def forget_planned_runs(deployment: Deployment, *, past_due: bool = False) -> No
     scheduling.purge(deployment.id, past_due=past_due)
 
 
-def _existing(rows: QuerySet[Deployment]) -> Deployment | None:
-    return rows.select_for_update().only("concurrency_limit_id", "schedule_revision").first()
-
-
 def _columns(body: DeploymentBase) -> Values:
     given = body.given()
     values = {name: value for name, value in given.items() if name in COLUMNS}
@@ -160,12 +166,12 @@ def _insert(key: UUID, body: DeploymentCreate, values: Values) -> None:
     deployment = Deployment(id=key, created=now, updated=now, name=body.name, flow_id=body.flow_id, **values)
     for name, value in _bound_limit(deployment, body).items():
         setattr(deployment, name, value)
-    deployment.save(force_insert=True)
+    prepared.insert(deployment)
     add_schedules(key, body.schedules)
 
 
 def _overwrite(deployment: Deployment, body: DeploymentCreate, values: Values) -> None:
-    existing = list(deployment.schedules.all())
+    existing = SCHEDULES.rows(deployment.id)
     _write(deployment, values | _bound_limit(deployment, body))
     apply_plan(deployment.id, existing, SchedulePlan(replace_all=True, creations=[*body.schedules]))
     forget_planned_runs(deployment)
@@ -174,7 +180,7 @@ def _overwrite(deployment: Deployment, body: DeploymentCreate, values: Values) -
 def _write(deployment: Deployment, values: Values) -> None:
     for name, value in values.items():
         setattr(deployment, name, value)
-    deployment.save(update_fields=[*values])
+    prepared.update(deployment, [*values])
 
 
 def _check_parameters(deployment: Deployment, body: DeploymentUpdate, parameters: Values | None) -> None:
@@ -195,10 +201,10 @@ def _planned(existing: list[Any], body: DeploymentUpdate) -> SchedulePlan[Any, A
 
 def _labels(body: DeploymentCreate) -> Values:
     """The flow's labels, the system's, and the body's on top."""
-    of_flow = Flow.objects.filter(pk=body.flow_id).values_list("labels", flat=True).first()
-    if of_flow is None:
+    flow = FLOW.first(body.flow_id)
+    if flow is None:
         raise Conflict(INTEGRITY)
-    return of_flow | {"prefect.flow.id": str(body.flow_id)} | (body.labels or {})
+    return flow.labels | {"prefect.flow.id": str(body.flow_id)} | (body.labels or {})
 
 
 def _template(pool_name: str) -> Values:

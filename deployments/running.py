@@ -20,6 +20,7 @@ from flowruns.states import StateType
 from orchestrator.blocks.models import Variable
 from orchestrator.core.errors import INTEGRITY, BadRequest, Conflict, NotFound, Unprocessable, WireError
 from orchestrator.core.json_schema import CircularSchemaReference, InvalidSchema, SchemaViolation, validate
+from orchestrator.core.prepared import Prepared
 from workqueues import job_variables
 from workqueues.models import WorkQueue
 from workqueues.registration import queue_in_pool
@@ -42,6 +43,9 @@ NEEDED = (
     "work_queue__work_pool__name",
     "work_queue__work_pool__base_job_template",
 )
+
+
+RUNNABLE = Prepared(lambda key: Deployment.objects.select_related("work_queue__work_pool").only(*NEEDED).filter(pk=key), UUID)
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,7 @@ UPDATE = Wording(
 
 def runnable(key: UUID) -> Deployment:
     """The deployment with what a run takes from it, queue and pool included; one query."""
-    rows = Deployment.objects.select_related("work_queue__work_pool").only(*NEEDED)
-    deployment = rows.filter(pk=key).first()
+    deployment = RUNNABLE.first(key)
     if deployment is None:
         raise NotFound("Deployment not found")
     return deployment

@@ -18,6 +18,7 @@ from deployments.schedule_plans import SchedulePlan
 from deployments.schedule_shapes import stored
 from deployments.schemas import ScheduleUpdate
 from flowruns.removal import delete_rows
+from orchestrator.core.prepared import insert
 
 Plan = SchedulePlan[DeploymentSchedule, ScheduleUpdate]  # type: ignore[type-var]
 
@@ -49,7 +50,9 @@ def add_schedules(
         row.identity = _identity(row)
         row.active = was_active.get(row.identity, True) if item.active is None else item.active
         rows.append(row)
-    return DeploymentSchedule.objects.bulk_create(rows)
+    for row in rows:
+        insert(row)
+    return rows
 
 
 def apply_plan(deployment_id: UUID, existing: Sequence[DeploymentSchedule], plan: Plan) -> None:

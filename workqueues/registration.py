@@ -14,11 +14,14 @@ from django.db.models import Case, F, Value, When
 from django.utils import timezone
 
 from orchestrator.core.errors import INTEGRITY, Conflict, NotFound
+from orchestrator.core.prepared import Prepared
 from workqueues import priorities, statuses
 from workqueues.models import Worker, WorkPool, WorkQueue
 from workqueues.models.pools import AGENT_POOL, AGENT_POOL_TYPE, DEFAULT_QUEUE
 
 DEFAULT_QUEUE_DESCRIPTION = "The work pool's default queue."
+NAMED_POOL = Prepared(lambda name: WorkPool.objects.select_related("default_queue").filter(name=name), str)
+QUEUE_OF_POOL = Prepared(lambda pool, name: WorkQueue.objects.filter(work_pool=pool, name=name), UUID, str)
 
 
 def create_pool(name: str, **columns: Any) -> tuple[WorkPool, bool]:
@@ -136,7 +139,7 @@ def renumber(changes: dict[UUID, int]) -> None:
 
 def queue_in_pool(pool: WorkPool, name: str, create: bool) -> WorkQueue:
     """The pool's queue of this name; made at the lowest free priority if `create`, else NotFound."""
-    queue = WorkQueue.objects.filter(work_pool=pool, name=name).first()
+    queue = QUEUE_OF_POOL.first(pool.pk, name)
     if queue is None and create:
         queue = create_queue(pool, name) or WorkQueue.objects.get(work_pool=pool, name=name)
     if queue is None:
@@ -163,7 +166,7 @@ def resolve(work_pool_name: str | None, work_queue_name: str | None, create: boo
     An unknown pool, or without `create` an unknown queue of a pool: NotFound.
     """
     if work_pool_name:
-        pool = WorkPool.objects.select_related("default_queue").filter(name=work_pool_name).first()
+        pool = NAMED_POOL.first(work_pool_name)
         if pool is None:
             raise NotFound(f'Work pool "{work_pool_name}" not found.')
         return queue_in_pool(pool, work_queue_name, create) if work_queue_name else pool.default_queue

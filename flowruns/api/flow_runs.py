@@ -21,10 +21,12 @@ from flowruns.schemas import FlowRunCreate, FlowRunUpdate, Object, SetState, Sta
 from orchestrator.core.errors import BadRequest, Missing, NotFound, Unprocessable, WireError
 from orchestrator.core.filters import select
 from orchestrator.core.identifiers import random_name
+from orchestrator.core.prepared import Prepared, update
 from orchestrator.core.viewsets import FilterActions, documented, writes
 from orchestrator.core.wire import UtcMoment, require_object
 
 MAX_INTERVAL_SECONDS = 1e9
+LOCKED = Prepared(lambda key: FlowRun.objects.select_for_update().filter(pk=key), UUID)
 
 
 def outcome(result: Any) -> tuple[dict[str, Any], int]:
@@ -82,7 +84,7 @@ class FlowRunViewSet(FilterActions):
     @writes
     def partial_update(self, request: Request, pk: UUID) -> HttpResponse:
         body = self.body(FlowRunUpdate)
-        run = FlowRun.objects.select_for_update().filter(pk=pk).first()
+        run = LOCKED.first(pk)
         if run is None:
             raise NotFound(self.missing)
         changes = body.given()
@@ -95,7 +97,7 @@ class FlowRunViewSet(FilterActions):
         for name, value in changes.items():
             setattr(run, name, value)
         if changes:
-            run.save(update_fields=[*changes])
+            update(run, [*changes])
         return self.nothing()
 
     @writes
@@ -172,9 +174,7 @@ def history_answer(view: FilterActions, body: Any) -> list[dict[str, Any]]:
     if body.history_interval_seconds < 1:
         raise Unprocessable("History interval must not be less than 1 second.")
     interval = timedelta(seconds=body.history_interval_seconds)
-    return history(
-        view.projection.model, lambda rows: view.matching(body, rows), body.history_start, body.history_end, interval
-    )
+    return history(view.projection.model, lambda rows: view.matching(body, rows), body.history_start, body.history_end, interval)
 
 
 def labels_of_run(body: FlowRunCreate) -> Object:

@@ -198,7 +198,7 @@ def test_a_poll_costs_two_queries_however_many_queues(pool, queues):
 
 
 def test_a_poll_reads_the_hand_out_index(pool):
-    many_runs(pool, 5, 1_000)
+    many_runs(pool, 50, 100)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     lines = dispatch.lines_of(pool.name)
