@@ -29,7 +29,6 @@ from orchestrator.core import json_body
 from orchestrator.core.databases import in_one_transaction, is_postgresql, rows_of_json
 from orchestrator.core.errors import NotFound, Unprocessable
 from orchestrator.core.identifiers import random_name, time_ordered
-from orchestrator.core.projection import aware
 
 log = logging.getLogger(__name__)
 
@@ -387,6 +386,11 @@ def equal_twins(plans: Sequence[Plan]) -> list[UUID]:
     active = DeploymentSchedule.objects.filter(deployment__in=owners, active=True).order_by()
     shared = active.values("identity").annotate(schedules=Count("pk")).filter(schedules__gt=1)
     return list(shared.values_list("identity", flat=True))
+
+
+def aware(moment: datetime | None) -> datetime | None:
+    """A time without a zone is meant in UTC."""
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
 def schedule_range(

@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce
 
 from flowruns.models import Flow, FlowRun, FlowRunState, Log, TaskRun, TaskRunState
 from flowruns.states import TERMINAL, StateType
-from orchestrator.core.projection import Joined, Projection, WireRow, aware
+from orchestrator.core.projection import Joined, Projection, WireRow, moment_of
 
 FLOW = Projection(
     Flow, {"id": "id", "created": "created", "updated": "updated", "name": "name", "tags": "tags", "labels": "labels"}
@@ -36,10 +36,10 @@ LOG = Projection(
 
 def with_times(row: WireRow, now: datetime) -> None:
     """The computed times of a run (section 1.4), in place of the columns they come from."""
-    delay, since, type_ = row.pop("start_delay"), aware(row.pop("state_timestamp")), row["state_type"]
-    running = type_ == StateType.RUNNING and since is not None
-    row["estimated_run_time"] = row["total_run_time"] + ((now - since).total_seconds() if running and since else 0.0)
-    if delay is None and type_ not in TERMINAL and (expected := aware(row["expected_start_time"])) and expected < now:
+    delay, since, type_ = row.pop("start_delay"), row.pop("state_timestamp"), row["state_type"]
+    if type_ == StateType.RUNNING and (began := moment_of(since)):
+        row["estimated_run_time"] += (now - began).total_seconds()
+    if delay is None and type_ not in TERMINAL and (expected := moment_of(row["expected_start_time"])) and expected < now:
         delay = (now - expected).total_seconds()
     row["estimated_start_time_delta"] = delay or 0.0
 

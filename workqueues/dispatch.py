@@ -27,7 +27,7 @@ from flowruns.projections import FLOW_RUN
 from flowruns.states import HOLDING, StateType
 from orchestrator.core.databases import in_one_transaction, is_postgresql
 from orchestrator.core.errors import NotFound
-from orchestrator.core.projection import WireRow, aware
+from orchestrator.core.projection import WireRow, moment_of
 from workqueues import statuses
 from workqueues.models import WorkPool, WorkQueue
 from workqueues.projections import QUEUE_SLOTS, SCHEDULED_RUN
@@ -125,7 +125,7 @@ def runs_on_offer(lines: list[Line], considered: list[Line], window: Window) -> 
         if len(found) >= wanted and open_lines[start].priority != open_lines[start - 1].priority:
             break
         found += offered(open_lines[start : start + LEGS], window, wanted)
-    found.sort(key=lambda run: (rank[run["work_queue_id"]], aware(run["next_scheduled_start_time"]) or NEVER))
+    found.sort(key=lambda run: (rank[run["work_queue_id"]], moment_of(run["next_scheduled_start_time"]) or NEVER))
     return [{"work_pool_id": lines[0].pool_id, "work_queue_id": run["work_queue_id"], "flow_run": run} for run in found[:wanted]]
 
 

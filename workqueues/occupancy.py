@@ -12,13 +12,13 @@ from django.db.models.functions import RowNumber
 
 from flowruns.models import FlowRun
 from flowruns.states import HOLDING
-from orchestrator.core.projection import Projection, WireRow, aware
+from orchestrator.core.projection import Projection, WireRow, moment_of
 from workqueues.models import WorkPool, WorkQueue
 from workqueues.projections import QUEUE_SLOTS
 
 
 def with_time_in_state(row: WireRow, now: datetime) -> None:
-    since = aware(row["state_timestamp"])
+    since = moment_of(row["state_timestamp"])
     row["time_in_current_state"] = (now - since).total_seconds() if since else 0.0
 
 

@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 from flowruns.models import FlowRun
 from flowruns.projections import FLOW_RUN_OWN, with_times
 from flowruns.states import HOLDING
-from orchestrator.core.projection import Joined, Projection, WireRow, aware
+from orchestrator.core.projection import Joined, Projection, WireRow, moment_of
 from workqueues.models import Worker, WorkPool, WorkQueue
 from workqueues.models.pools import AGENT_POOL_TYPE
 from workqueues.statuses import silence_allowed, worker_status
@@ -85,7 +85,7 @@ def with_liveness(row: WireRow, now: datetime) -> None:
     allowed = silence_allowed(
         row["heartbeat_interval_seconds"], settings.WORKER_FALLBACK_HEARTBEAT, settings.WORKER_INACTIVITY_MULTIPLE
     )
-    last = aware(row["last_heartbeat_time"])
+    last = moment_of(row["last_heartbeat_time"])
     row["status"] = worker_status(last, allowed, now) if last else row["status"]
 
 

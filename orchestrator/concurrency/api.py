@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from orchestrator.concurrency.models import ConcurrencyLimit
 from orchestrator.concurrency.schemas import LimitCreate, LimitPage, LimitUpdate
 from orchestrator.core.errors import INTEGRITY, Conflict, NotFound
-from orchestrator.core.projection import Projection, WireRow, aware
+from orchestrator.core.projection import Projection, WireRow, moment_of
 from orchestrator.core.routes import route
 from orchestrator.core.viewsets import RowViewSet, bounded_limit, documented, writes
 
@@ -22,7 +22,7 @@ SHOWN = ("id", "created", "updated", "active", "name", "limit", "active_slots", 
 def decayed(row: WireRow, now: object) -> None:
     """Slots in use after decay, as the wire reports them."""
     if rate := row["slot_decay_per_second"]:
-        since = aware(row["updated"])
+        since = moment_of(row["updated"])
         assert since is not None
         lost = floor(rate * (timezone.now() - since).total_seconds())
         row["active_slots"] = max(0, row["active_slots"] - lost)

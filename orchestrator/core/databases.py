@@ -19,6 +19,7 @@ ColumnConverter = Callable[[Sequence[Any]], Sequence[Any]]
 ATTEMPTS = 3
 RETRYABLE_SQLSTATES = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 WRITE_TURN_SECONDS = 20
+FULL_TIME = len("2026-01-01 00:00:00.000001+00")
 
 # SQLite has one writer at a time. Threads of this process queue here, woken at once when their turn comes; SQLite's own
 # queue is a sleep that doubles, and under load it lets somebody starve.
@@ -73,8 +74,19 @@ def hyphenated(column: Sequence[str | None]) -> list[str | None]:
 
 
 def timestamps(column: Sequence[str | None]) -> list[str | None]:
-    """Times as SQLite stores them, as the wire shows them."""
+    """Times as SQLite stores them (UTC, six digits of fraction or none), as the wire shows them."""
     return [t and f"{t[:10]}T{t[11:]}Z" for t in column]
+
+
+def zoned_timestamps(column: Sequence[str | None]) -> list[str | None]:
+    """Times as PostgreSQL writes them in a session whose zone is UTC, as the wire shows them."""
+    return [t and (f"{t[:10]}T{t[11:26]}Z" if len(t) == FULL_TIME else _padded(t)) for t in column]
+
+
+def _padded(text: str) -> str:
+    """PostgreSQL leaves out the zeros at the end of a fraction."""
+    seconds, dot, fraction = text.removesuffix("+00").partition(".")
+    return f"{seconds[:10]}T{seconds[11:]}{dot}{fraction.ljust(6, '0') if dot else ''}Z"
 
 
 def fragments(column: Sequence[str | None]) -> list[orjson.Fragment | None]:
@@ -86,11 +98,9 @@ def wire_converter(field: Field[Any, Any] | None) -> ColumnConverter | None:
     """What turns a column of raw values into ones that the JSON encoder takes; None where they already are."""
     if isinstance(field, JSONField):
         return fragments
-    if is_postgresql():
-        return None
-    if isinstance(field, UUIDField):
-        return hyphenated
-    return timestamps if isinstance(field, DateTimeField) else None
+    if isinstance(field, DateTimeField):
+        return zoned_timestamps if is_postgresql() else timestamps
+    return hyphenated if isinstance(field, UUIDField) and not is_postgresql() else None
 
 
 def rows_of_json(columns: dict[str, str], alias: str) -> str:

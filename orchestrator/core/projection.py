@@ -24,17 +24,16 @@ Finish = Callable[[WireRow, datetime], None]
 Converters = list[tuple[int, ColumnConverter]]
 
 
-def aware(moment: datetime | str | None) -> datetime | None:
-    """A time as a projection gives it, to calculate with: SQLite's is text."""
-    if isinstance(moment, str):
-        return datetime.fromisoformat(moment)
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+def moment_of(text: str | None) -> datetime | None:
+    """A time of a row, to calculate with."""
+    return None if text is None else datetime.fromisoformat(text)
 
 
 class Shown(Func):
-    """A column in the form that costs least to show: keys as text, and SQLite's times as they are stored.
+    """A column in the form that costs least to show: keys and times as text.
 
-    SQLite's driver parses a column that is declared a time; behind a plus sign it is a value like any other.
+    Drivers make objects of both, which costs more than all the rest of a row. SQLite's parses a column that is declared
+    a time; behind a plus sign it is a value like any other.
     """
 
     template = "%(expressions)s"
@@ -44,7 +43,7 @@ class Shown(Func):
         return super().as_sql(compiler, connection, template=template, **context)
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        template = "%(expressions)s::text" if isinstance(self.output_field, UUIDField) else self.template
+        template = "%(expressions)s::text" if isinstance(self.output_field, UUIDField | DateTimeField) else self.template
         return super().as_sql(compiler, connection, template=template, **context)
 
 
@@ -72,7 +71,7 @@ class Projection:
     """The wire's keys of a model, each with the path or expression it is read from.
 
     `finish(row, now)` may replace values by what is derived from them and drop helpers. Rows are ready for
-    `json_body.dump`: a key is text, stored JSON is a fragment, a time is text or aware (`aware` makes it one to calculate with).
+    `json_body.dump`: keys and times are text (`moment_of` makes one to calculate with), stored JSON is a fragment.
     """
 
     def __init__(
