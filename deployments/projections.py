@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -31,8 +32,8 @@ class ScheduleProjection(Projection):
 class DeploymentProjection(Projection):
     """Two queries whatever the page: the deployments with queue, pool and limit joined, and all their schedules."""
 
-    def where(self, condition: str, params: Sequence[Any]) -> list[WireRow]:
-        rows = super().where(condition, params)
+    def _read(self, opened: AbstractContextManager[Any], condition: str, params: Sequence[Any]) -> list[WireRow]:
+        rows = super()._read(opened, condition, params)
         schedules = SCHEDULE.of_deployments([row["id"] for row in rows]) if rows else {}
         for row in rows:
             row["schedules"] = schedules.get(row["id"], [])

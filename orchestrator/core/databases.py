@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import orjson
 from django.db import OperationalError, connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import DateTimeField, Field, JSONField, UUIDField
 
 Result = TypeVar("Result")
@@ -29,6 +30,24 @@ _holder = threading.local()
 
 def is_postgresql() -> bool:
     return connection.vendor == "postgresql"
+
+
+@contextmanager
+def planned_cursor() -> Iterator[CursorWrapper]:
+    """A cursor for statements that are sent again and again: PostgreSQL plans them once per connection.
+
+    Parameters are bound by the server, so that the statement alone must make their types plain.
+    """
+    if not is_postgresql():
+        with connection.cursor() as cursor:
+            yield cursor
+        return
+    from django.db.backends.postgresql.base import ServerBindingCursor
+
+    connection.ensure_connection()
+    bound = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]
+    with connection.wrap_database_errors, connection._prepare_cursor(bound) as cursor:  # type: ignore[attr-defined]
+        yield cursor
 
 
 @contextmanager

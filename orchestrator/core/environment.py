@@ -70,6 +70,15 @@ def kept_secret(path: Path) -> str:
     return secret
 
 
+def prepare_threshold(text: str) -> int | None:
+    """After how many uses of a connection's statement it is kept planned; `off` behind a pooler that shares connections."""
+    if text == "off":
+        return None
+    if not text.isdecimal():
+        raise ImproperlyConfigured(f"prepare_threshold in DATABASE_URL must be a number or off, not {text!r}.")
+    return int(text)
+
+
 def database(url: str) -> dict[str, object]:
     """Django's database entry for `sqlite:///path` or `postgresql://user:password@host:port/name?option=value`."""
     parts = urlsplit(url)
@@ -95,6 +104,7 @@ def database(url: str) -> dict[str, object]:
     options: dict[str, object] = dict(parse_qsl(parts.query))
     host = options.pop("host", parts.hostname or "")
     options.setdefault("application_name", "orchestrator")
+    options["prepare_threshold"] = prepare_threshold(str(options.get("prepare_threshold", "2")))
     options["pool"] = {"min_size": 1, "max_size": env_int("ORCHESTRATOR_DATABASE_POOL_SIZE", default=16, at_least=1)}
     return {
         "ENGINE": "django.db.backends.postgresql",

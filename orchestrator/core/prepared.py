@@ -17,6 +17,8 @@ from django.db.models import Field, Model, QuerySet
 from django.db.models.query import get_related_populators
 from django.utils import timezone
 
+from orchestrator.core.databases import planned_cursor
+
 Row = TypeVar("Row", bound=Model)
 
 
@@ -36,7 +38,7 @@ class Compiled:
         params = list(self.params)
         for place, argument in self.places:
             params[place] = arguments[argument]
-        with connection.cursor() as cursor:
+        with planned_cursor() as cursor:
             cursor.execute(self.sql, params)
             raw = cursor.fetchall()
         model, width = self.compiler.klass_info["model"], len(self.attributes)
@@ -98,7 +100,7 @@ def _columns(model: type[Model]) -> tuple[str, list[Field[Any, Any]]]:
 def insert(row: Model) -> None:
     """INSERT a new row. Sends no signals."""
     sql, fields = _columns(type(row))
-    with connection.cursor() as cursor:
+    with planned_cursor() as cursor:
         cursor.execute(sql, [field.get_db_prep_save(field.pre_save(row, True), connection) for field in fields])
     row._state.adding = False
     row._state.db = "default"
@@ -119,5 +121,5 @@ def update(row: Any, names: Sequence[str]) -> None:
     model: Any = type(row)
     sql, fields = _update_sql(model, tuple(sorted(names)))
     values = [field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields]
-    with connection.cursor() as cursor:
+    with planned_cursor() as cursor:
         cursor.execute(sql, [*values, stored(row.pk)])

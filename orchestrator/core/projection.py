@@ -7,6 +7,7 @@ compiled anew. Values are turned into the wire's column by column, which costs a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from json import dumps
@@ -17,7 +18,7 @@ from django.db import connection
 from django.db.models import DateTimeField, F, Func, Model, QuerySet, UUIDField
 from django.db.models.expressions import Combinable
 
-from orchestrator.core.databases import ColumnConverter, is_postgresql, wire_converter
+from orchestrator.core.databases import ColumnConverter, is_postgresql, planned_cursor, wire_converter
 
 WireRow = dict[str, Any]
 Finish = Callable[[WireRow, datetime], None]
@@ -100,7 +101,7 @@ class Projection:
             return []
         order = [self._ordered(name) for name in map(str, rows.query.order_by)]
         tail = f'"{self.table}"."id" IN ({keys})' + (f" ORDER BY {', '.join(order)}" if order else "")
-        return self.where(tail, params)
+        return self._read(connection.cursor(), tail, params)
 
     def one(self, key: Any) -> WireRow | None:
         """The row with this primary key; no key, no row."""
@@ -109,9 +110,15 @@ class Projection:
         return next(iter(self.where(f'"{self.table}"."id" = %s', [self.stored(key)])), None)
 
     def where(self, condition: str, params: Sequence[Any]) -> list[WireRow]:
-        """The rows that a condition in SQL chooses; an ORDER BY may follow it. Values go into `params` alone."""
+        """The rows that a condition in SQL chooses; an ORDER BY may follow it. Values go into `params` alone.
+
+        For conditions that come again and again as they are.
+        """
+        return self._read(planned_cursor(), condition, params)
+
+    def _read(self, opened: AbstractContextManager[Any], condition: str, params: Sequence[Any]) -> list[WireRow]:
         head = self._head()
-        with connection.cursor() as cursor:
+        with opened as cursor:
             cursor.execute(f"{head.sql} WHERE {condition}", (*head.params, *params))
             raw = cursor.fetchall()
         return self._shaped(raw, head.converters) if raw else []
