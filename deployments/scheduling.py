@@ -7,10 +7,9 @@ rises whenever planned runs go wrong (redeploy, pause, delete); runs planned fro
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -28,7 +27,7 @@ from flowruns.removal import delete_rows
 from orchestrator.core import json_body
 from orchestrator.core.databases import in_one_transaction, is_postgresql, rows_of_json
 from orchestrator.core.errors import NotFound, Unprocessable
-from orchestrator.core.identifiers import random_name, time_ordered
+from orchestrator.core.identifiers import random_names, time_ordered_texts
 
 log = logging.getLogger(__name__)
 
@@ -238,8 +237,8 @@ def still_ahead(item: Plan, now: datetime) -> Plan:
 
 
 def insert(plans: Iterable[Plan]) -> int:
-    """Insert runs that do not exist yet, with their states; how many were new. Two statements, however many runs."""
-    plans = [item for item in plans if item.dates]
+    """Insert runs that do not exist yet, with their states; how many were new. Three statements, however many runs."""
+    plans = without_taken([item for item in plans if item.dates])
     if not plans:
         return 0
     sources = [[number, *source_row(item.source)] for number, item in enumerate(plans)]
@@ -247,30 +246,44 @@ def insert(plans: Iterable[Plan]) -> int:
     now = written(timezone.now())
     with connection.cursor() as cursor:
         cursor.execute(insert_runs_sql(), [json_text(sources), now, now, now, json_text(runs)])
-        new = {str(key) for (key,) in cursor.fetchall()}
+        new = {str(key).replace("-", "") for (key,) in cursor.fetchall()}
         moments = (moment for item in plans for moment in item.dates)
-        states = [state_row(run, moment) for run, moment in zip(runs, moments, strict=True) if run[1] in new]
+        made = zip(runs, moments, strict=True)
+        states = state_rows((run, moment) for run, moment in made if run[1].replace("-", "") in new)
         if states:
             cursor.execute(insert_states_sql(), [now, json_text(states)])
     return len(new)
+
+
+def without_taken(plans: Sequence[Plan]) -> list[Plan]:
+    """The plans without the times that have their run already; those that keep any. One statement.
+
+    This only saves work: what another scheduler inserts meanwhile is kept out by the constraint.
+    """
+    if not plans:
+        return []
+    spans = [[i, str(p.source.identity), written(min(p.dates)), written(max(p.dates))] for i, p in enumerate(plans)]
+    span = rows_of_json({"number": "int", "identity": "uuid", "begin": "timestamptz", "finish": "timestamptz"}, "span")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT span.number, run.expected_start_time FROM {span} JOIN flowruns_flowrun run "  # noqa: S608
+            "ON run.schedule_identity = span.identity AND run.expected_start_time BETWEEN span.begin AND span.finish",
+            [json_text(spans)],
+        )
+        taken = {(number, aware(at)) for number, at in cursor.fetchall()}
+    if not taken:
+        return list(plans)
+    left = [replace(p, dates=[at for at in p.dates if (i, at) not in taken]) for i, p in enumerate(plans)]
+    return [item for item in left if item.dates]
 
 
 def json_text(rows: list[list[Any]]) -> str:
     return json_body.dump(rows).decode()
 
 
-def id_text() -> Callable[[UUID], str]:
-    """What writes a UUID as the database's own column holds it."""
-    return str if is_postgresql() else attrgetter("hex")
-
-
-def stored_id(key: UUID) -> str:
-    return id_text()(key)
-
-
 def written(moment: datetime) -> str:
-    """A time as Django writes it into a column: text in UTC, which SQLite compares as text."""
-    return str(moment.astimezone(UTC))[: -3 if is_postgresql() else -6]
+    """A time as Django writes it into a column of SQLite, which compares text; PostgreSQL takes it for UTC too."""
+    return str(moment.astimezone(UTC))[:-6]
 
 
 def source_row(source: Source) -> list[Any]:
@@ -285,23 +298,26 @@ def source_row(source: Source) -> list[Any]:
         POLICY,
     )
     texts = [json_body.dump(document).decode() for document in documents]
-    return [stored_id(source.deployment_id), source.revision, stored_id(source.identity), *texts]
+    return [str(source.deployment_id), source.revision, str(source.identity), *texts]
 
 
 def run_rows(number: int, item: Plan) -> list[list[Any]]:
     """What differs from run to run of one plan, whose source is this number."""
     key = f"scheduled {item.source.deployment_id} {item.source.id} "
-    text = id_text()
+    ids, state_ids, names = (make(len(item.dates)) for make in (time_ordered_texts, time_ordered_texts, random_names))
     return [
-        [number, text(time_ordered()), text(time_ordered()), random_name(), f"{key}{moment}", written(moment)]
-        for moment in item.dates
+        [number, *of_run, f"{key}{moment}", written(moment)]
+        for *of_run, moment in zip(ids, state_ids, names, item.dates, strict=True)
     ]
 
 
-def state_row(run: Sequence[Any], moment: datetime) -> list[Any]:
-    _, run_id, state_id, *_ = run
-    details = full_details({"scheduled_time": iso(moment), "flow_run_id": str(UUID(run_id))})
-    return [state_id, run_id, json_body.dump(details).decode()]
+def state_rows(scheduled: Iterable[tuple[Sequence[Any], datetime]]) -> list[list[Any]]:
+    """The first states of runs, each with the time it is scheduled for."""
+    marked = json_body.dump(full_details({"scheduled_time": "@time", "flow_run_id": "@run"})).decode()
+    return [
+        [state_id, run_id, marked.replace("@time", iso(moment), 1).replace("@run", run_id, 1)]
+        for (_, run_id, state_id, *_), moment in scheduled
+    ]
 
 
 # The policy of a run that nobody said anything about (runs_states_orchestration.md, section 1.2).
@@ -321,10 +337,9 @@ def insert_runs_sql() -> str:
 
     Sources are materialized: SQLite then finds each by an index of its own, and does not read all of them for every run.
     """
-    key, moment, document = ("uuid", "timestamptz", "jsonb") if is_postgresql() else ("text", "text", "text")
-    runs = {"number": "int", "id": key, "state_id": key, "name": "text", "key": "text", "at": moment}
-    sources = {"number": "int", "deployment_id": key, "revision": "bigint", "identity": key}
-    sources |= dict.fromkeys(("parameters", "tags", "labels", "created_by", "policy"), document)
+    runs = {"number": "int", "id": "uuid", "state_id": "uuid", "name": "text", "key": "text", "at": "timestamptz"}
+    sources = {"number": "int", "deployment_id": "uuid", "revision": "bigint", "identity": "uuid"}
+    sources |= dict.fromkeys(("parameters", "tags", "labels", "created_by", "policy"), "jsonb")
     given = rows_of_json(runs, "given")
     source = rows_of_json(sources, "listed")
     empty = "'{}'::jsonb" if is_postgresql() else "'{}'"
@@ -351,8 +366,7 @@ def insert_runs_sql() -> str:
 
 
 def insert_states_sql() -> str:
-    key, document = ("uuid", "jsonb") if is_postgresql() else ("text", "text")
-    given = rows_of_json({"id": key, "run_id": key, "details": document}, "given")
+    given = rows_of_json({"id": "uuid", "run_id": "uuid", "details": "jsonb"}, "given")
     return f"""
         INSERT INTO flowruns_flowrunstate (id, run_id, type, name, timestamp, message, details)
         SELECT given.id, given.run_id, 'SCHEDULED', 'Scheduled', %s, 'Flow run scheduled', given.details FROM {given}
@@ -361,12 +375,11 @@ def insert_states_sql() -> str:
 
 def set_watermarks(plans: Sequence[Plan]) -> None:
     """When each schedule is due again, and what is wrong with it. One statement."""
-    key, moment = ("uuid", "timestamptz") if is_postgresql() else ("text", "text")
-    given = rows_of_json({"id": key, "refill_at": moment, "error": "text"}, "given")
+    given = rows_of_json({"id": "uuid", "refill_at": "timestamptz", "error": "text"}, "given")
     notes = dict.fromkeys(equal_twins(plans), EQUAL)
     rows = [
         [
-            stored_id(item.source.id),
+            str(item.source.id),
             item.refill_at and written(item.refill_at),
             item.error or notes.get(item.source.identity, ""),
         ]

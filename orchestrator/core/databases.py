@@ -125,11 +125,13 @@ def wire_converter(field: Field[Any, Any] | None) -> ColumnConverter | None:
 def rows_of_json(columns: dict[str, str], alias: str) -> str:
     """A FROM item that turns one JSON parameter (a list of lists) into rows named `alias` with these columns.
 
-    `columns` maps a column's name to its PostgreSQL type; on SQLite values keep their JSON type, and UUIDs are given as
-    the 32 digits SQLite stores.
+    `columns` maps a column's name to its PostgreSQL type. UUIDs are given as hyphenated text and times as SQLite stores
+    them; everything else keeps its JSON type there.
     """
     if is_postgresql():
         picked = ", ".join(f"(item->>{i})::{type_} AS {name}" for i, (name, type_) in enumerate(columns.items()))
         return f"(SELECT {picked} FROM jsonb_array_elements(%s::jsonb) AS item) AS {alias}"  # noqa: S608
-    picked = ", ".join(f"json_extract(value, '$[{i}]') AS {name}" for i, name in enumerate(columns))
+    forms = {"uuid": "replace(json_extract(value, '$[{}]'), '-', '')"}
+    cells = (forms.get(type_, "json_extract(value, '$[{}]')").format(i) for i, type_ in enumerate(columns.values()))
+    picked = ", ".join(f"{cell} AS {name}" for cell, name in zip(cells, columns, strict=True))
     return f"(SELECT {picked} FROM json_each(%s)) AS {alias}"  # noqa: S608

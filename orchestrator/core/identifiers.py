@@ -257,10 +257,29 @@ ANIMALS = [
 ]
 
 
+# The first digit of a UUID's fourth group carries its variant, and two random bits.
+VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+
+
 def time_ordered() -> UUID:
     """A UUID of version 7 (RFC 9562): 48 bits of Unix milliseconds, then random bits."""
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
     return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
+
+
+def time_ordered_texts(number: int) -> list[str]:
+    """As many keys as `time_ordered` makes, as hyphenated text, for rows that are inserted in bulk."""
+    now = f"{time.time_ns() // 1_000_000:012x}"
+    noise = os.urandom(10 * number).hex()
+    head = f"{now[:8]}-{now[8:]}-7"
+    parts = (noise[start : start + 20] for start in range(0, 20 * number, 20))
+    return [f"{head}{part[:3]}-{VARIANTS[part[3]]}{part[4:7]}-{part[7:19]}" for part in parts]
+
+
+def random_names(number: int) -> list[str]:
+    """As many names as `random_name` makes."""
+    pairs = zip(random.choices(ADJECTIVES, k=number), random.choices(ANIMALS, k=number), strict=True)
+    return [f"{adjective}-{animal}" for adjective, animal in pairs]
 
 
 def random_name() -> str:
