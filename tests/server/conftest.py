@@ -19,14 +19,14 @@ ROOT = Path(__file__).parent.parent.parent
 SECONDS = 30.0
 
 
-def awaited(found: Callable[[], Any], what: str) -> Any:
+def awaited(found: Callable[[], Any], what: str | Callable[[], str]) -> Any:
     """What `found` returns once that is true; fails when it takes too long."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         if value := found():
             return value
         time.sleep(0.02)
-    raise AssertionError(f"waited in vain for {what}")
+    raise AssertionError(f"waited in vain for {what if isinstance(what, str) else what()}")
 
 
 def is_alive(pid: int) -> bool:
@@ -55,7 +55,7 @@ class Started:
         return self.log.read_text()
 
     def await_text(self, text: str, times: int = 1) -> None:
-        awaited(lambda: self.printed.count(text) >= times, f"{text!r} in {self.printed!r}")
+        awaited(lambda: self.printed.count(text) >= times, lambda: f"{text!r} in {self.printed!r}")
 
     def children(self) -> list[int]:
         listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True)
