@@ -34,6 +34,7 @@ LOG = Projection(
     {name: name for name in ("id", "created", "updated", "name", "level", "message", "timestamp", "flow_run_id", "task_run_id")},
 )
 
+
 def with_times(row: WireRow, now: datetime) -> None:
     """The computed times of a run (section 1.4), in place of the columns they come from."""
     delay, since, type_ = row.pop("start_delay"), row.pop("state_timestamp"), row["state_type"]

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from copy import deepcopy
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 MAX_PATTERN = 500
+PATTERN_SECONDS = 0.2
 # A repeated group that itself repeats something: matching it may take exponential time.
 NESTED_QUANTIFIER = re.compile(r"\([^()]*[+*{][^()]*\)\s*[+*{]")
 CIRCULAR = "Invalid schema: Unable to validate schema with circular references."
@@ -97,11 +98,53 @@ def prepared(schema_text: str, ignore_required: bool) -> Any:
         schema = fixed_up(schema)
     if ignore_required:
         schema = without_required(schema)
-    return Draft202012Validator(schema, registry=Registry())
+    return time_boxed(Draft202012Validator)(schema, registry=Registry())
+
+
+@cache
+def time_boxed(validator: Any) -> Any:
+    """The validator, whose patterns give up after a moment: no look at a pattern tells how long it may take."""
+    from jsonschema import ValidationError
+    from jsonschema.validators import extend
+
+    def pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Any:
+        if validator.is_type(instance, "string") and not found(pattern, instance):
+            yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+    def pattern_properties(validator: Any, patterns: dict[str, Any], instance: Any, schema: Any) -> Any:
+        if validator.is_type(instance, "object"):
+            for pattern, subschema in patterns.items():
+                for name, value in instance.items():
+                    if found(pattern, name):
+                        yield from validator.descend(value, subschema, path=name, schema_path=pattern)
+
+    def additional_properties(validator: Any, rule: Any, instance: Any, schema: Any) -> Any:
+        patterns = schema.get("patternProperties")
+        if patterns and validator.is_type(instance, "object"):
+            # The ones that match a pattern are declared as properties, so that the library has no pattern to look at.
+            matched = {name: True for name in instance if any(found(pattern, name) for pattern in patterns)}
+            schema = {"properties": matched | schema.get("properties", {})}
+        yield from plain_additional_properties(validator, rule, instance, schema)
+
+    plain_additional_properties = validator.VALIDATORS["additionalProperties"]
+    boxed = {"pattern": pattern, "patternProperties": pattern_properties, "additionalProperties": additional_properties}
+    return extend(validator, boxed)
+
+
+def found(pattern: str, text: str) -> bool:
+    """Whether the pattern matches somewhere in the text. Raises SchemaViolation when that takes too long."""
+    import regex
+
+    try:
+        return regex.search(pattern, text, timeout=PATTERN_SECONDS) is not None
+    except TimeoutError:
+        raise SchemaViolation(f"Validation failed. Failure reason: the pattern {pattern[:80]!r} takes too long") from None
 
 
 def refuse_slow_patterns(schema: Any) -> None:
     if isinstance(schema, dict):
+        if "unevaluatedProperties" in schema and "patternProperties" in schema:
+            raise InvalidSchema("unevaluatedProperties beside patternProperties is not supported.")
         for key, value in schema.items():
             if key == "pattern" and isinstance(value, str):
                 check_pattern(value)
@@ -117,9 +160,11 @@ def refuse_slow_patterns(schema: Any) -> None:
 def check_pattern(pattern: str) -> None:
     if len(pattern) > MAX_PATTERN or NESTED_QUANTIFIER.search(pattern):
         raise InvalidSchema(f"The pattern {pattern[:80]!r} may take too long to match.")
+    import regex
+
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as fault:
+        regex.compile(pattern)
+    except (regex.error, OverflowError, RecursionError) as fault:
         raise InvalidSchema(f"{pattern[:80]!r} is not a regular expression: {fault}") from None
 
 
