@@ -17,3 +17,9 @@ class DeploymentsConfig(AppConfig):
         from deployments.running import check_job_variables
 
         check_job_variables(deployment, variables, prefix="Error updating flow run: ")
+
+    def hydrated_input(self, values: dict[str, Any]) -> dict[str, Any]:
+        """A run's input with its placeholders filled. Raises BadRequest."""
+        from deployments.running import BULK_RUNS, hydrated
+
+        return hydrated(values, BULK_RUNS)

@@ -22,7 +22,7 @@ class EitherName(Criterion):
 
 
 class DeploymentFilter(RowFilter):
-    key = "deployments"
+    wire_key = "deployments"
     label = "deployments.Deployment"
     id = Criterion(UUID, "any_ not_any_", path="pk")
     name = Criterion(str, "any_ like_", path="name")

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
 
-from deployments.hydration import HydrationError, hydrate
+from deployments.hydration import HydrationError, hydrate, placeholders_in
 from deployments.models import Deployment
 from deployments.schemas import DeploymentFlowRunCreate
 from flowruns.orchestration.proposal import ProposedState
@@ -139,21 +139,12 @@ def _outcome(deployment: Deployment, body: DeploymentFlowRunCreate, created_by: 
 
 def hydrated(parameters: Values, wording: Wording) -> Values:
     """The parameters with their placeholders filled. Variables are read only where something may ask for them."""
-    if not _has_placeholder(parameters):
+    if not placeholders_in(parameters):
         return parameters
     try:
         return hydrate(parameters, lambda: dict(Variable.objects.values_list("name", "value")))
     except HydrationError as error:
         raise BadRequest(f"{wording.hydration}{error}") from None
-
-
-def _has_placeholder(value: Any) -> bool:
-    match value:
-        case dict():
-            return "__prefect_kind" in value or any(_has_placeholder(item) for item in value.values())
-        case list():
-            return any(_has_placeholder(item) for item in value)
-    return False
 
 
 def check_parameters(parameters: Values, schema: Any, wording: Wording, *, ignore_required: bool = False) -> None:

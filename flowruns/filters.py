@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any
 from uuid import UUID
@@ -15,6 +13,7 @@ from pydantic import BaseModel, Field, create_model
 from flowruns.states import StateType
 from orchestrator.core.criteria import ANYTHING, Criterion, Group, TagsCriterion
 from orchestrator.core.filters import RowFilter, Through
+from orchestrator.core.text_search import MAX_QUERY, Words
 from orchestrator.core.wire import UtcMoment, WireModel
 
 
@@ -54,7 +53,7 @@ STATE = Group(
 
 
 class FlowFilter(RowFilter):
-    key = "flows"
+    wire_key = "flows"
     label = "flowruns.Flow"
     id = Criterion(UUID, "any_ not_any_", path="pk")
     deployment = RelatedExists("is_null_", "deployments.Deployment", "flow_id", joinable=True)
@@ -67,7 +66,7 @@ class FlowFilter(RowFilter):
 
 
 class FlowRunFilter(RowFilter):
-    key = "flow_runs"
+    wire_key = "flow_runs"
     label = "flowruns.FlowRun"
     id = Criterion(UUID, "any_ not_any_", path="pk")
     name = Criterion(str, "any_ like_", path="name")
@@ -95,7 +94,7 @@ class FlowRunFilter(RowFilter):
 
 
 class TaskRunFilter(RowFilter):
-    key = "task_runs"
+    wire_key = "task_runs"
     label = "flowruns.TaskRun"
     id = Criterion(UUID, "any_", path="pk")
     name = Criterion(str, "any_ like_", path="name")
@@ -112,44 +111,48 @@ class TaskRunFilter(RowFilter):
 
 
 class TextQuery(Criterion):
-    """Words searched in a log line: any of the plain ones, all of the `+` ones, none of the `-` ones.
-
-    Source: filters_sorts.md, section 4. The text is the message and the logger's name, case ignored, no wildcards.
-    """
+    """Words searched in a log line: its message and the logger's name, case ignored, no wildcards."""
 
     def __init__(self) -> None:
         super().__init__(str, "query")
 
     @cached_property
     def shape(self) -> type[BaseModel]:
-        return create_model("TextQueryBody", __base__=WireModel, query=(Annotated[str, Field(max_length=200)], ...))
+        return create_model("TextQueryBody", __base__=WireModel, query=(Annotated[str, Field(max_length=MAX_QUERY)], ...))
 
     def q(self, body: Any) -> Q:
-        included, required, excluded = Q(), Q(), Q()
-        for prefix, word in terms(body.query):
-            found = Q(message__icontains=word) | Q(name__icontains=word)
-            if prefix == "+":
-                required &= found
-            elif prefix:
-                excluded &= ~found
-            else:
-                included |= found
-        return included & required & excluded
+        return Words.of(body.query).combined(lambda word: Q(message__icontains=word) | Q(name__icontains=word), Q())
 
 
-TERM = re.compile(r'(?P<prefix>[-!+]?)(?:"(?P<phrase>(?:\\.|[^"\\])*)"?|(?P<word>[^\s"]+))')
+class ArtifactFilter(RowFilter):
+    wire_key = "artifacts"
+    label = "flowruns.Artifact"
+    id = Criterion(UUID, "any_", path="pk")
+    key = Criterion(str, "any_ like_ exists_", path="key")
+    flow_run_id = Criterion(UUID, "any_", path="flow_run_id")
+    task_run_id = Criterion(UUID, "any_", path="task_run_id")
+    type = Criterion(str, "any_ not_any_", path="type")
+    through = {
+        "flow_runs": Through("flowruns.FlowRun", "flows", "deployments", id="flow_run_id"),
+        "task_runs": Through("flowruns.TaskRun", id="task_run_id"),
+    }
 
 
-def terms(query: str) -> Iterator[tuple[str, str]]:
-    """The prefix and text of each term of a search."""
-    for match in TERM.finditer(query):
-        word = match["word"] if match["phrase"] is None else re.sub(r'\\(["\\])', r"\1", match["phrase"])
-        if word and word.strip() and not (match["phrase"] is None and word in "-!+"):
-            yield match["prefix"], word
+class LatestArtifactFilter(RowFilter):
+    """As of artifacts, but by the id of the artifact that is the latest."""
+
+    wire_key = "artifacts"
+    label = "flowruns.LatestArtifact"
+    latest_id = Criterion(UUID, "any_", path="latest_id")
+    key = Criterion(str, "any_ like_ exists_", path="key")
+    flow_run_id = Criterion(UUID, "any_", path="flow_run_id")
+    task_run_id = Criterion(UUID, "any_", path="task_run_id")
+    type = Criterion(str, "any_ not_any_", path="type")
+    through = ArtifactFilter.through
 
 
 class LogFilter(RowFilter):
-    key = "logs"
+    wire_key = "logs"
     label = "flowruns.Log"
     level = Criterion(int, "ge_ le_", path="level")
     timestamp = Criterion(UtcMoment, "before_ after_", path="timestamp")

@@ -8,7 +8,18 @@ from django.db.models import F
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce
 
-from flowruns.models import Flow, FlowRun, FlowRunState, Log, TaskRun, TaskRunState
+from flowruns.models import (
+    Artifact,
+    Flow,
+    FlowRun,
+    FlowRunInput,
+    FlowRunState,
+    LatestArtifact,
+    Log,
+    SavedSearch,
+    TaskRun,
+    TaskRunState,
+)
 from flowruns.states import TERMINAL, StateType
 from orchestrator.core.projection import Joined, Projection, WireRow, moment_of
 
@@ -33,6 +44,25 @@ LOG = Projection(
     Log,
     {name: name for name in ("id", "created", "updated", "name", "level", "message", "timestamp", "flow_run_id", "task_run_id")},
 )
+
+
+ARTIFACT_COLUMNS = {
+    "id": "id",
+    "created": "created",
+    "updated": "updated",
+    "key": "key",
+    "type": "type",
+    "description": "description",
+    "data": "data",
+    "metadata_": "metadata",
+    "flow_run_id": "flow_run_id",
+    "task_run_id": "task_run_id",
+}
+ARTIFACT = Projection(Artifact, ARTIFACT_COLUMNS)
+LATEST_AS_ARTIFACT = Projection(LatestArtifact, ARTIFACT_COLUMNS)
+LATEST_ARTIFACT = Projection(LatestArtifact, ARTIFACT_COLUMNS | {"latest_id": "latest_id"})
+INPUT = Projection(FlowRunInput, {name: name for name in ("id", "created", "updated", "flow_run_id", "key", "value", "sender")})
+SAVED_SEARCH = Projection(SavedSearch, {name: name for name in ("id", "created", "updated", "name", "filters")})
 
 
 def with_times(row: WireRow, now: datetime) -> None:

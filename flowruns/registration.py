@@ -8,6 +8,8 @@ from uuid import UUID, uuid4
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from flowruns import deliveries
+from flowruns.events import emit_state
 from flowruns.models import Flow, FlowRun, TaskRun
 from flowruns.orchestration import engine
 from flowruns.orchestration.proposal import ProposedState
@@ -44,6 +46,8 @@ def create_flow_run(*, flow_id: UUID, state: ProposedState | None, values: dict[
         with transaction.atomic():
             insert(run)
             insert(initial)
+            emit_state(run, initial, None, initial.type)
+            engine.lead_parent(run, state or PENDING)
     except IntegrityError:
         # Somebody else made the run of this key since we looked; anything else is the caller's mistake.
         if key is not None and (existing := _existing(flow_id, key)):
@@ -70,6 +74,8 @@ def create_task_run(*, state: ProposedState | None, values: dict[str, Any]) -> t
         with transaction.atomic():
             insert(run)
             insert(initial)
+            if state and state.type == StateType.SCHEDULED and state.details.get("deferred"):
+                deliveries.offer(run, again=state.name == "AwaitingRetry")
     except IntegrityError:
         existing = TaskRun.objects.filter(**identity).values_list("id", flat=True).first()
         if existing is None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from django.conf import settings
-from pydantic import ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, create_model, field_validator, model_validator
 
 from flowruns.orchestration.proposal import ProposedState
 from flowruns.states import StateType
@@ -29,6 +30,7 @@ from orchestrator.core.wire import (
 
 MAX_KEY = 2_000
 MAX_BULK = 50
+MAX_IDS = 200
 Labels = dict[str, LabelValue]
 Key = Annotated[str, Field(max_length=MAX_KEY)]
 
@@ -208,6 +210,92 @@ class LogCreate(WireModel):
     timestamp: UtcMoment
     flow_run_id: UUID | None = None
     task_run_id: UUID | None = None
+
+
+ARTIFACT_KEY = re.compile(r"[a-z0-9-]*")
+INPUT_KEY = re.compile(r"[a-z0-9-]+")
+
+
+def artifact_key(key: str) -> str:
+    if not ARTIFACT_KEY.fullmatch(key):
+        raise ValueError("Artifact key must only contain lowercase letters, numbers, and dashes.")
+    return key
+
+
+def input_key(key: str) -> str:
+    if not INPUT_KEY.fullmatch(key):
+        raise ValueError("Input key must only contain lowercase letters, numbers, and dashes.")
+    return key
+
+
+class ArtifactUpdate(WireModel):
+    data: Any = None
+    description: str | None = None
+    metadata_: dict[str, str] | None = None
+
+    def columns(self) -> Object:
+        """What was given, as columns."""
+        values = self.given()
+        if "metadata_" in values:
+            values["metadata"] = values.pop("metadata_")
+        return values
+
+
+class ArtifactCreate(ArtifactUpdate):
+    key: Annotated[Key, AfterValidator(artifact_key)] | None = None
+    type: Text | None = None
+    flow_run_id: UUID | None = None
+    task_run_id: UUID | None = None
+
+
+class InputCreate(EmbeddedBody):
+    key: Annotated[Key, AfterValidator(input_key)]
+    value: str
+    sender: Text | None = None
+
+
+class InputPage(EmbeddedBody):
+    prefix: Text
+    limit: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1
+    exclude_keys: Annotated[list[str], Field(max_length=10_000)] = []
+
+
+class Resume(EmbeddedBody):
+    run_input: Object | None = None
+
+
+class TaskWorkerFilter(WireModel):
+    task_keys: Annotated[list[str], Field(max_length=1_000)] | None = None
+
+
+class TaskWorkerPage(EmbeddedBody):
+    task_worker_filter: TaskWorkerFilter | None = None
+
+
+class FlowIds(EmbeddedBody):
+    flow_ids: Annotated[list[UUID], Field(max_length=MAX_IDS)]
+
+
+class FlowRunIds(EmbeddedBody):
+    flow_run_ids: Annotated[list[UUID], Field(max_length=MAX_IDS)]
+
+
+class SearchFilter(WireModel):
+    object: Text
+    property: Text
+    type: Text
+    operation: Text
+    value: Any
+
+
+class SearchBody(WireModel):
+    name: Text
+    filters: Annotated[list[SearchFilter], Field(max_length=1_000)] = []
+
+
+class SearchPage(EmbeddedBody):
+    limit: int | None = None
+    offset: NaturalInt = 0
 
 
 def bulk_body(name: str, key: str, **more: Any) -> type[EmbeddedBody]:

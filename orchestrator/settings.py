@@ -10,13 +10,14 @@ from pathlib import Path
 from orchestrator.core.environment import (
     database,
     env_bool,
+    env_choice,
     env_int,
     env_list,
     env_seconds,
     env_text,
     kept_secret,
 )
-from orchestrator.core.logs import configuration
+from orchestrator.core.logs import FORMATS, LEVELS, configuration
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 HOME = Path(env_text("ORCHESTRATOR_HOME", default=str(Path.home() / ".orchestrator"))).expanduser()
@@ -43,8 +44,11 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "orchestrator.core",
     "orchestrator.accounts",
+    "orchestrator.events",
     "orchestrator.blocks",
     "orchestrator.concurrency",
     "flowruns",
@@ -126,10 +130,13 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "0.8.4",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api",
+    # The pages of /docs come from this server, not from a network somewhere else.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "/favicon.ico",
 }
 
-LOG_FORMAT = env_text("ORCHESTRATOR_LOG_FORMAT", default="text")
-LOG_LEVEL = env_text("ORCHESTRATOR_LOG_LEVEL", default="INFO").upper()
+LOG_FORMAT = env_choice("ORCHESTRATOR_LOG_FORMAT", default="text", choices=FORMATS)
+LOG_LEVEL = env_choice("ORCHESTRATOR_LOG_LEVEL", default="INFO", choices=LEVELS)
 LOGGING = configuration(LOG_FORMAT, LOG_LEVEL)
 
 # --- the API -------------------------------------------------------------------------------------------------------
@@ -138,6 +145,8 @@ API_VERSION = "0.8.4"
 API_OLDEST_VERSION = (0, 8, 0)
 REFERENCE_VERSION = "3.8.8"
 API_AUTH_STRING = env_text("PREFECT_SERVER_API_AUTH_STRING")
+# Serve on other addresses than this machine's own without credentials: something in front authenticates.
+ALLOW_UNAUTHENTICATED = env_bool("ORCHESTRATOR_ALLOW_UNAUTHENTICATED", default=False)
 API_DEFAULT_LIMIT = env_int("PREFECT_SERVER_API_DEFAULT_LIMIT", "PREFECT_API_DEFAULT_LIMIT", default=200, at_least=1)
 API_CSRF_PROTECTION = env_bool("PREFECT_SERVER_CSRF_PROTECTION_ENABLED", default=False)
 API_CSRF_TOKEN_LIFETIME = env_seconds("PREFECT_SERVER_CSRF_TOKEN_EXPIRATION", default=3600)
@@ -165,11 +174,26 @@ SCHEDULER_MIN_SCHEDULED_TIME = env_seconds(*_scheduler("MIN_SCHEDULED_TIME"), de
 SCHEDULER_INSERT_BATCH_SIZE = env_int(*_scheduler("INSERT_BATCH_SIZE"), default=500, at_least=1)
 SCHEDULE_MAX_SCHEDULED_RUNS = env_int("PREFECT_DEPLOYMENT_SCHEDULE_MAX_SCHEDULED_RUNS", default=50, at_least=1)
 
+# --- limits --------------------------------------------------------------------------------------------------------
+
+TAG_SLOT_WAIT = env_seconds("PREFECT_SERVER_TASKS_TAG_CONCURRENCY_SLOT_WAIT_SECONDS", default=10)
+LONGEST_SLOT_WAIT = env_seconds("PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS", default=30)
+REPOSSESSOR_LOOP = env_seconds("PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS", default=15)
+
 # --- runs ----------------------------------------------------------------------------------------------------------
 
 CONCURRENCY_SLOT_WAIT = env_seconds("PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS", default=30)
 DEPLOYMENT_LEASE = env_seconds("PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION", default=300)
 LATE_RUNS_LOOP = env_seconds("PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS", default=5)
+GRAPH_MAX_NODES = env_int("PREFECT_SERVER_FLOW_RUN_GRAPH_MAX_NODES", default=10_000, at_least=1)
+GRAPH_MAX_ARTIFACTS = env_int("PREFECT_SERVER_FLOW_RUN_GRAPH_MAX_ARTIFACTS", default=10_000, at_least=1)
+PAUSE_EXPIRATIONS_LOOP = env_seconds("PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS", default=5)
+CANCELLATION_LOOP = env_seconds("PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS", default=20)
+CANCELLING_TIMEOUT = env_seconds("PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_CANCELLING_TIMEOUT_SECONDS", default=300)
+VACUUM_LOOP = env_seconds("PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS", default=3_600)
+VACUUM_ENABLED = env_list("PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED", default=["events"])
+RUN_RETENTION = env_seconds("PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD", default=90 * 86_400)
+VACUUM_BATCH = env_int("PREFECT_SERVER_SERVICES_DB_VACUUM_BATCH_SIZE", default=200, at_least=1)
 LATE_AFTER = env_seconds("PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS", default=15)
 
 # --- pools, queues and workers -------------------------------------------------------------------------------------
@@ -184,15 +208,43 @@ QUEUE_POLLED_TIMEOUT = env_seconds(f"{_FOREMAN}WORK_QUEUE_LAST_POLLED_TIMEOUT_SE
 # Background loops of `manage.py run_services`, lowest app first.
 SERVICES = [
     "orchestrator.core.services.PlannerStatistics",
+    "orchestrator.events.services.EventRetention",
+    "orchestrator.concurrency.services.Repossessor",
     "flowruns.services.LateRuns",
+    "flowruns.services.PauseExpirations",
+    "flowruns.services.CancellationCleanup",
+    "flowruns.services.RunRetention",
     "workqueues.services.Foreman",
     "deployments.services.Scheduler",
 ]
+
+# Websockets of `manage.py serve`: path and handler.
+SOCKETS = {
+    "/api/events/in": "orchestrator.events.sockets.take_in",
+    "/api/events/out": "orchestrator.events.sockets.send_out",
+    "/api/logs/out": "flowruns.sockets.logs_out",
+    "/api/task_runs/subscriptions/scheduled": "flowruns.sockets.scheduled_task_runs",
+}
+# What a worker of `manage.py serve` calls last.
+BEFORE_WORKER_ENDS = "orchestrator.events.intake.finish"
+# Who else learns of events that clients sent, in the transaction that stores them.
+EVENT_RECORDERS = ["flowruns.recording.record_task_runs"]
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+EVENTS_RETENTION = env_seconds("PREFECT_SERVER_EVENTS_RETENTION_PERIOD", default=7 * 86_400)
+EVENTS_MAX_BYTES = env_int("PREFECT_SERVER_EVENTS_MAXIMUM_SIZE_BYTES", default=1_500_000, at_least=1)
+EVENTS_MAX_NAME = env_int("PREFECT_SERVER_EVENTS_MAXIMUM_EVENT_NAME_LENGTH", default=1_024, at_least=1)
+EVENTS_MAX_LABELS = env_int("PREFECT_SERVER_EVENTS_MAXIMUM_LABELS_PER_RESOURCE", default=500, at_least=1)
+EVENTS_MAX_RELATED = env_int("PREFECT_SERVER_EVENTS_MAXIMUM_RELATED_RESOURCES", default=100, at_least=1)
+EVENTS_BACKFILL = env_seconds("PREFECT_SERVER_EVENTS_MAXIMUM_WEBSOCKET_BACKFILL", default=900)
+EVENTS_STREAM_OUT = env_bool("PREFECT_SERVER_EVENTS_STREAM_OUT_ENABLED", default=True)
 
 UNFOLD = {
     "SITE_TITLE": "Orchestrator",
     "SITE_HEADER": "Orchestrator",
     "SITE_URL": "/docs",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: "/favicon.ico"}],
     "DASHBOARD_CALLBACK": "orchestrator.console.dashboard.context",
     "SHOW_HISTORY": True,
     "SIDEBAR": {"show_search": True, "show_all_applications": True},

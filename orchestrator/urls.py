@@ -5,15 +5,17 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from deployments.api.urls import urlpatterns as deployment_urls
 from flowruns.api import urls as runs
 from orchestrator.accounts.api import urlpatterns as account_urls
 from orchestrator.automations.api import urlpatterns as automation_urls
 from orchestrator.blocks import api as blocks
+from orchestrator.concurrency.api import tag_urls
 from orchestrator.concurrency.api import urlpatterns as limit_urls
 from orchestrator.console.api import urlpatterns as server_urls
+from orchestrator.console.site import api_description, api_pages, icon
+from orchestrator.events.api import urlpatterns as event_urls
 from workqueues.api import urls as queues
 
 api: list[URLPattern | URLResolver] = [
@@ -26,19 +28,26 @@ api: list[URLPattern | URLResolver] = [
     path("task_runs/", include(runs.task_run_urls)),
     path("flow_run_states/", include(runs.flow_run_state_urls)),
     path("task_run_states/", include(runs.task_run_state_urls)),
+    path("artifacts/", include(runs.artifact_urls)),
+    path("saved_searches/", include(runs.saved_search_urls)),
+    path("task_workers/", include(runs.task_worker_urls)),
+    path("ui/", include(runs.ui_urls)),
     path("variables/", include(blocks.variable_urls)),
     path("block_types/", include(blocks.block_type_urls)),
     path("v2/concurrency_limits/", include(limit_urls)),
+    path("concurrency_limits/", include(tag_urls)),
     path("automations/", include(automation_urls)),
     path("collections/", include(queues.collection_urls)),
     path("admin/", include(blocks.storage_urls)),
+    path("", include(event_urls)),
     path("", include(account_urls)),
     path("", include(server_urls)),
-    path("openapi.json", SpectacularAPIView.as_view(), name="openapi"),
+    path("openapi.json", api_description, name="openapi"),
 ]
 urlpatterns = [
     path("api/", include(api)),
     path("admin/", admin.site.urls),
-    path("docs", SpectacularSwaggerView.as_view(url_name="openapi"), name="docs"),
+    path("docs", api_pages, name="docs"),
+    path("favicon.ico", icon),
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]

@@ -11,7 +11,7 @@ from workqueues.models.workers import WorkerStatus
 
 
 class WorkPoolFilter(RowFilter):
-    key = "work_pools"
+    wire_key = "work_pools"
     label = "workqueues.WorkPool"
     id = Criterion(UUID, "any_", path="pk")
     name = Criterion(str, "any_", path="name")
@@ -19,7 +19,7 @@ class WorkPoolFilter(RowFilter):
 
 
 class WorkQueueFilter(RowFilter):
-    key = "work_pool_queues"
+    wire_key = "work_pool_queues"
     label = "workqueues.WorkQueue"
     id = Criterion(UUID, "any_", path="pk")
     name = Criterion(str, "any_ startswith_", path="name")
@@ -27,7 +27,7 @@ class WorkQueueFilter(RowFilter):
 
 
 class WorkerFilter(RowFilter):
-    key = "workers"
+    wire_key = "workers"
     label = "workqueues.Worker"
     last_heartbeat_time = Criterion(UtcMoment, "before_ after_", path="last_heartbeat_time")
     status = Criterion(WorkerStatus, "any_ not_any_", path="status")

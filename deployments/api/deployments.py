@@ -14,7 +14,6 @@ from deployments import scheduling
 from deployments.api.bodies import many_of
 from deployments.models import Deployment
 from deployments.projections import DEPLOYMENT
-from deployments.provenance import created_by, updated_by
 from deployments.readiness import mark_ready
 from deployments.registration import delete_deployment, delete_deployments, pause, register, resume, update
 from deployments.running import create_run, create_runs, runnable
@@ -31,6 +30,7 @@ from flowruns.projections import FLOW_RUN
 from flowruns.schemas import bulk_body
 from orchestrator.core.errors import BadRequest, NotFound
 from orchestrator.core.filters import select
+from orchestrator.core.provenance import created_by, updated_by
 from orchestrator.core.viewsets import FilterActions, bounded_limit, documented, writes
 from workqueues.models import WorkQueue
 from workqueues.projections import WORK_QUEUE

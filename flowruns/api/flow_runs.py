@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from django.apps import apps
@@ -22,6 +22,7 @@ from orchestrator.core.errors import BadRequest, Missing, NotFound, Unprocessabl
 from orchestrator.core.filters import select
 from orchestrator.core.identifiers import random_name
 from orchestrator.core.prepared import Prepared, update
+from orchestrator.core.provenance import created_by
 from orchestrator.core.viewsets import FilterActions, documented, writes
 from orchestrator.core.wire import UtcMoment, require_object
 
@@ -37,7 +38,7 @@ def outcome(result: Any) -> tuple[dict[str, Any], int]:
 class FlowRunViewSet(FilterActions):
     projection = FLOW_RUN
     missing = "Flow run not found"
-    keys = ("flow_runs", "flows", "task_runs", "deployments", "work_pools", "work_pool_queues")
+    keys: ClassVar[tuple[str, ...]] = ("flow_runs", "flows", "task_runs", "deployments", "work_pools", "work_pool_queues")
     sorts = {
         "ID_DESC": ("-pk",),
         "START_TIME_ASC": ("effective_start", "pk"),
@@ -75,6 +76,7 @@ class FlowRunViewSet(FilterActions):
             "job_variables": body.job_variables or {},
             "labels": labels_of_run(body),
             "work_queue": queue,
+            "created_by": created_by(request.headers),
         }
         state = body.state.proposed() if body.state else None
         key, made = create_flow_run(flow_id=body.flow_id, state=state, values=values)

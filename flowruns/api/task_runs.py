@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.http import HttpResponse
+from django.utils import timezone
 from rest_framework.request import Request
 
 from flowruns.api.flow_runs import HISTORY_FIELDS, history_answer, outcome
-from flowruns.models import FlowRun, TaskRun
+from flowruns.deliveries import SEEN_WITHIN
+from flowruns.models import FlowRun, TaskRun, TaskWorker
 from flowruns.orchestration import engine
 from flowruns.projections import TASK_RUN
 from flowruns.registration import create_task_run
 from flowruns.removal import delete_task_runs
-from flowruns.schemas import SetState, TaskRunCreate, TaskRunUpdate
+from flowruns.schemas import SetState, TaskRunCreate, TaskRunUpdate, TaskWorkerPage
 from orchestrator.core.errors import NotFound
 from orchestrator.core.identifiers import random_name
-from orchestrator.core.viewsets import FilterActions, documented, writes
+from orchestrator.core.viewsets import FilterActions, WireViewSet, documented, writes
 
 
 class TaskRunViewSet(FilterActions):
     projection = TASK_RUN
     missing = "Task not found"
-    keys = ("task_runs", "flow_runs", "flows", "deployments")
+    keys: ClassVar[tuple[str, ...]] = ("task_runs", "flow_runs", "flows", "deployments")
     sorts = {
         "ID_DESC": ("-pk",),
         "EXPECTED_START_TIME_ASC": ("expected_start_time", "pk"),
@@ -103,3 +105,16 @@ class TaskRunViewSet(FilterActions):
 
     def page_of(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{key: row[key] for key in self.REDUCED} for row in rows]
+
+
+class TaskWorkerViewSet(WireViewSet):
+    """`/task_workers`: who is connected to run background tasks."""
+
+    @documented(body=TaskWorkerPage, summary="Connected task workers, of some tasks or all")
+    def filter(self, request: Request) -> HttpResponse:
+        asked = self.body(TaskWorkerPage).task_worker_filter
+        workers = TaskWorker.objects.filter(seen__gt=timezone.now() - SEEN_WITHIN)
+        if asked and asked.task_keys:
+            workers = workers.filter(task_keys__has_any=asked.task_keys)
+        found = workers.order_by("identifier").values_list("identifier", "task_keys", "seen")
+        return self.answer([{"identifier": name, "task_keys": keys, "timestamp": seen} for name, keys, seen in found])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from math import log, log2
-from random import random
 from typing import Any
+
+from orchestrator.core.delays import around
 
 LONGEST_DELAY_SECONDS = 100 * 365 * 86_400.0
 
@@ -20,18 +20,6 @@ def retry_delay_seconds(policy: dict[str, Any], tries: int) -> float:
         delay = delay[min(max(tries, 1), len(delay)) - 1] if delay else 0
     seconds = min(max(0.0, float(delay)), LONGEST_DELAY_SECONDS)
     return around(seconds, policy.get("retry_jitter_factor") or 0)
-
-
-def around(mean: float, factor: float) -> float:
-    """A draw from the exponential distribution of this mean, cut to a band that keeps its median near the mean.
-
-    The band is [mean·log2(2^k / (2^k − 1)), mean·k] with k = 1 + factor (runs_states_orchestration.md, section 5.3).
-    """
-    if mean <= 0 or factor <= 0:
-        return mean
-    k = min(1 + factor, 64.0)
-    shortest, longest = mean * log2(2**k / (2**k - 1)), mean * k
-    return min(max(-mean * log(1 - random()), shortest), longest)
 
 
 def at(now: datetime, seconds: float) -> datetime:

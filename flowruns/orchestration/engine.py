@@ -14,6 +14,8 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from flowruns import artifacts
+from flowruns.events import emit_state
 from flowruns.models import FlowRun, FlowRunState, TaskRun, TaskRunState
 from flowruns.orchestration import bookkeeping, deployment_slots, policies
 from flowruns.orchestration.deployment_slots import LEASE
@@ -51,8 +53,10 @@ def propose(
 
 
 def propose_task(run_id: UUID, proposed: ProposedState, *, force: bool = False) -> Outcome:
-    """The same for a task run."""
+    """The same for a task run. A deferred one, which task workers fetch, has a policy of its own, even if forced."""
     rules: Policy = policies.MINIMAL_TASK if force else policies.CORE_TASK
+    if proposed.details.get("deferred"):
+        rules = policies.BACKGROUND_TASK
     return in_one_transaction(lambda: _propose_task(run_id, proposed, rules))
 
 
@@ -67,9 +71,15 @@ def _propose_flow(run_id: UUID, proposed: ProposedState, rules: Policy, client: 
     if run is None:
         raise Missing(f"Flow run with id {run_id} not found")
     outcome, written = _decide(run, proposed, rules, FlowRunState, client)
-    if written and run.parent_task_run_id:
-        _propose_task(run.parent_task_run_id, written.saying(child_flow_run_id=str(run.pk)), policies.MINIMAL_TASK)
+    if written:
+        lead_parent(run, written)
     return outcome
+
+
+def lead_parent(run: FlowRun, written: ProposedState) -> None:
+    """Force the task run that stands for a subflow run into a copy of the state that was written to the subflow run."""
+    if run.parent_task_run_id:
+        _propose_task(run.parent_task_run_id, written.saying(child_flow_run_id=str(run.pk)), policies.MINIMAL_TASK)
 
 
 def _propose_task(run_id: UUID, proposed: ProposedState, rules: Policy) -> Outcome:
@@ -103,7 +113,10 @@ def _decide(
         row = _insert(run, transition.written, transition, model)
     for steps in reversed(opened):
         _finish(steps, verdict is None)
+    before = run.state
     _update(run, transition)
+    if transition.written and isinstance(run, FlowRun):
+        emit_state(run, row, before, proposed.type.value)
     state = wire(row) if row else None
     if state and transition.written:
         state["data"] = transition.written.data
@@ -139,6 +152,7 @@ def _insert(run: Any, state: ProposedState, transition: Transition, model: Any) 
     at = _moment_after(run.state_timestamp)
     row = _row(run, state, model, at)
     insert(row)
+    _keep_result(run, row)
     before, run.empirical_policy = run.empirical_policy, transition.policy
     columns = bookkeeping.derived(run, state, at, is_task=isinstance(run, TaskRun))
     run.empirical_policy = before
@@ -157,6 +171,12 @@ def _update(run: Any, transition: Transition) -> None:
         setattr(run, name, value)
     if columns:
         update(run, [*columns])
+
+
+def _keep_result(run: Any, row: Any) -> None:
+    if row.data is not None:
+        flow_run_id, task_run_id = (run.pk, None) if isinstance(run, FlowRun) else (run.flow_run_id, run.pk)
+        artifacts.of_result(row.data, flow_run_id, task_run_id)
 
 
 def _moment_after(last: datetime | None) -> datetime:

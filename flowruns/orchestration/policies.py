@@ -34,12 +34,31 @@ LATE_MARKING = (
 )
 CORE_TASK = (
     flow.refuse_repeated_transition,
+    task.take_cached_state,
     task.settle_terminal_task_states,
     task.run_inside_running_flow,
+    task.hold_tag_slots,
     flow.keep_scheduled_time,
     flow.wait_for_scheduled_time,
     task.retry_failed_task_runs,
     task.name_repeated_runs,
     task.count_flow_run,
+    task.cache_state,
+    task.release_tag_slots,
 )
-MINIMAL_TASK: tuple[Rule, ...] = ()
+# Deferred task runs, which task workers fetch and run outside of flows.
+BACKGROUND_TASK = (
+    flow.refuse_second_pending,
+    task.take_cached_state,
+    task.settle_terminal_task_states,
+    flow.keep_scheduled_time,
+    task.keep_task_parameters,
+    flow.wait_for_scheduled_time,
+    task.retry_failed_task_runs,
+    task.name_repeated_runs,
+    task.count_flow_run,
+    task.cache_state,
+    task.release_tag_slots,
+    task.offer_to_task_workers,
+)
+MINIMAL_TASK: tuple[Rule, ...] = (task.release_tag_slots,)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from django.db.models import Q
+
+from flowruns import deliveries
+from flowruns.models import CachedState
 from flowruns.orchestration import delays
-from flowruns.orchestration.proposal import ProposedState, iso
+from flowruns.orchestration.proposal import ProposedState, iso, read_time
 from flowruns.orchestration.transition import Steps, Transition, Work, only, rule
-from flowruns.orchestration.verdicts import Abort, Reject
+from flowruns.orchestration.verdicts import Abort, Reject, Wait
+from flowruns.schemas import MAX_KEY
 from flowruns.states import TERMINAL, StateType
+from orchestrator.concurrency import tags
+from orchestrator.core.delays import around
 
 RUNNING, FAILED, COMPLETED, PAUSED = StateType.RUNNING, StateType.FAILED, StateType.COMPLETED, StateType.PAUSED
 
@@ -80,3 +87,73 @@ def count_flow_run(transition: Transition) -> Work:
     stood = yield
     if stood and transition.run.flow_run:
         transition.columns["flow_run_run_count"] = transition.run.flow_run.run_count
+
+
+@rule(entering=only(RUNNING))
+def take_cached_state(transition: Transition) -> Steps:
+    """A task run whose result is in the server's cache takes it over and does not run."""
+    details = transition.proposed.details
+    if not (key := details.get("cache_key")) or details.get("refresh_cache"):
+        return None
+    fresh = Q(cache_expiration__isnull=True) | Q(cache_expiration__gt=transition.now)
+    cached = CachedState.objects.filter(fresh, cache_key=key).order_by("-created").select_related("state").first()
+    if cached is None or cached.state is None:
+        return None
+    state = cached.state
+    raise Reject(
+        "Retrieved state from cache",
+        ProposedState(StateType(state.type), "Cached", state.message, state.data, state.details),
+    )
+
+
+@rule(entering=only(COMPLETED))
+def cache_state(transition: Transition) -> Work:
+    """A completed state with a cache key is there for others to take over."""
+    key = transition.proposed.details.get("cache_key")
+    if key and len(key) > MAX_KEY:
+        raise Reject(f"Cache key exceeded maximum allowed length of {MAX_KEY} characters.", transition.proposed)
+    stood = yield
+    if stood and key and transition.columns.get("state"):
+        expiration = read_time(transition.proposed.details.get("cache_expiration"))
+        CachedState.objects.create(cache_key=key, cache_expiration=expiration, state=transition.columns["state"])
+
+
+@rule(entering=only(RUNNING))
+def hold_tag_slots(transition: Transition) -> Work:
+    """A task run holds one slot of the limit of each of its tags while it runs."""
+    run = transition.run
+    if run.tags:
+        try:
+            tags.hold(run.tags, run.pk)
+        except tags.TagClosed as error:
+            raise Abort(str(error)) from None
+        except tags.TagFull as error:
+            raise Wait(max(1, round(around(error.seconds, 0.3))), str(error)) from None
+    stood = yield
+    if not stood and run.tags:
+        tags.let_go(run.tags, run.pk)
+
+
+@rule(leaving=only(RUNNING, StateType.CANCELLING))
+def release_tag_slots(transition: Transition) -> Work:
+    """The slots are given back when the task run stops running."""
+    yield
+    written = transition.written
+    if transition.run.tags and written and written.type not in {RUNNING, StateType.CANCELLING}:
+        tags.let_go(transition.run.tags, transition.run.pk)
+
+
+@rule(leaving=only(StateType.SCHEDULED, StateType.PENDING), entering=only(StateType.PENDING, RUNNING))
+def keep_task_parameters(transition: Transition) -> Steps:
+    """A background task remembers where its parameters are."""
+    transition.carry("task_parameters_id")
+    return None
+
+
+@rule(entering=only(StateType.SCHEDULED))
+def offer_to_task_workers(transition: Transition) -> Work:
+    """A background task that is scheduled is delivered to a task worker."""
+    yield
+    written = transition.written
+    if written and written.type == StateType.SCHEDULED:
+        deliveries.offer(transition.run, again=written.name == "AwaitingRetry")

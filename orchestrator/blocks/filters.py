@@ -9,7 +9,7 @@ from orchestrator.core.filters import RowFilter
 
 
 class VariableFilter(RowFilter):
-    key = "variables"
+    wire_key = "variables"
     label = "blocks.Variable"
     id = Criterion(UUID, "any_", path="pk")
     name = Criterion(str, "any_ like_", path="name")

@@ -7,6 +7,9 @@ from django.db import models
 
 from orchestrator.core.rows import Row
 
+# The name of the limit of a tag.
+TAG_PREFIX = "tag:"
+
 
 class ConcurrencyLimit(Row):
     """A named number of slots. Source: concurrency_limits.md, section 1."""

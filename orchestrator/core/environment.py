@@ -29,6 +29,15 @@ def env_bool(*names: str, default: bool) -> bool:
     raise ImproperlyConfigured(f"{names[0]} must be true or false, not {text!r}.")
 
 
+def env_choice(*names: str, default: str, choices: Sequence[str]) -> str:
+    """One of `choices`, whatever the case it is written in."""
+    text = env_text(*names, default=default).strip()
+    found = next((choice for choice in choices if choice.lower() == text.lower()), None)
+    if found is None:
+        raise ImproperlyConfigured(f"{names[0]} must be one of {', '.join(choices)}, not {text!r}.")
+    return found
+
+
 def env_int(*names: str, default: int, at_least: int = 0) -> int:
     text = env_text(*names, default=str(default))
     try:

@@ -60,6 +60,20 @@ class Conflict(WireError):
     status = 409
 
 
+class Gone(WireError):
+    status = 410
+
+
+class Locked(WireError):
+    """No slot is free; where `retry_after` seconds are given, one may be then."""
+
+    status = 423
+
+    def __init__(self, detail: str = "Locked", retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
 class Unprocessable(WireError):
     status = 422
 

@@ -33,7 +33,7 @@ class Through:
 
     def q(self, key: str, wire: Wire) -> Q:
         related = RowFilter.of(self.label)
-        asked = {related.key if name == key else name: wire[name] for name in (key, *self.carries) if name in wire}
+        asked = {related.wire_key if name == key else name: wire[name] for name in (key, *self.carries) if name in wire}
         manager = apps.get_model(self.label)._default_manager
         if set(self.ties) == {"id"}:
             return Q(**{f"{self.ties['id']}__in": related.select(manager.all(), asked).values("pk")})
@@ -47,7 +47,7 @@ class RowFilter(django_filters.FilterSet):
     Criteria are declared as in any FilterSet; values come validated from the wire, so no form is ever built.
     """
 
-    key: ClassVar[str]
+    wire_key: ClassVar[str]
     label: ClassVar[str]
     joinable: ClassVar[bool] = True
     through: ClassVar[dict[str, Through]] = {}
@@ -60,7 +60,7 @@ class RowFilter(django_filters.FilterSet):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         RowFilter._by_label[cls.label] = cls
-        RowFilter._by_key.setdefault(cls.key, cls)
+        RowFilter._by_key.setdefault(cls.wire_key, cls)
 
     @classmethod
     def of(cls, label: str) -> type[RowFilter]:
@@ -89,8 +89,8 @@ class RowFilter(django_filters.FilterSet):
 
     @classmethod
     def select(cls, rows: QuerySet[Any], wire: Wire) -> QuerySet[Any]:
-        """`rows` that match `wire[cls.key]` and have a matching row in every tied table asked about."""
-        if (own := wire.get(cls.key)) is not None:
+        """`rows` that match `wire[cls.wire_key]` and have a matching row in every tied table asked about."""
+        if (own := wire.get(cls.wire_key)) is not None:
             rows = rows.filter(cls.q(own))
         for key, tie in cls.through.items():
             if wire.keys() & {key, *tie.carries}:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 FORMATS = ("text", "json")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 # Control characters, line and paragraph separators, marks that reverse or hide text, and lone surrogates.
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -64,9 +65,7 @@ def storable(text: str) -> str:
 
 
 def configuration(log_format: str, level: str) -> dict[str, Any]:
-    """Django's LOGGING: everything at `level` or above to standard error, in one of FORMATS. Refuses other formats."""
-    if log_format not in FORMATS:
-        raise ValueError(f"The log format must be one of {', '.join(FORMATS)}, not {log_format!r}.")
+    """Django's LOGGING: everything at `level` or above to standard error, in one of FORMATS."""
     formatter = {"text": TextFormatter, "json": JsonFormatter}[log_format]
     return {
         "version": 1,

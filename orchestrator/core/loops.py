@@ -42,11 +42,17 @@ class Loop:
         connections.close_all()
 
 
-def run_until_signalled(loops: Iterable[Loop]) -> None:
-    """Run each loop on a thread of its own until SIGTERM or SIGINT, then let each finish its batch."""
+def stopped_by_signal() -> threading.Event:
+    """An event that SIGTERM and SIGINT set, in place of ending the process."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def run_until_signalled(loops: Iterable[Loop]) -> None:
+    """Run each loop on a thread of its own until SIGTERM or SIGINT, then let each finish its batch."""
+    stop = stopped_by_signal()
     threads = [threading.Thread(target=loop.run, args=(stop,), name=loop.name) for loop in loops]
     for thread in threads:
         thread.start()

@@ -93,7 +93,8 @@ def redirected(request: HttpRequest) -> HttpResponse | None:
 
 def authorised(request: HttpRequest) -> bool:
     """Whether the request carries the configured credentials, or asks for a path that needs none."""
-    if request.path_info in OPEN_PATHS and request.method == "GET":
+    # As it was sent: a path written in another way may mean another thing to whatever stands in front.
+    if request.META.get("RAW_PATH", request.path_info) in OPEN_PATHS and request.method == "GET":
         return True
     scheme, _, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() != "basic" or len(credentials) > 8192:

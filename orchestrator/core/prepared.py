@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
 from django.db import connection
-from django.db.models import Field, Model, QuerySet
+from django.db.models import AutoField, Field, Model, QuerySet
 from django.db.models.query import get_related_populators
 from django.utils import timezone
 
@@ -90,8 +90,8 @@ def stored(value: UUID | str) -> Any:
 
 @cache
 def _columns(model: type[Model]) -> tuple[str, list[Field[Any, Any]]]:
-    """The INSERT of a whole row of `model`, and the fields it names."""
-    fields = [field for field in model._meta.local_concrete_fields if not field.generated]
+    """The INSERT of a whole row of `model`, and the fields it names: all but what the database fills in."""
+    fields = [field for field in model._meta.local_concrete_fields if not field.generated and not isinstance(field, AutoField)]
     names = ", ".join(f'"{field.column}"' for field in fields)
     marks = ", ".join(["%s"] * len(fields))
     return f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({marks})', fields  # noqa: S608

@@ -79,7 +79,9 @@ class Projection:
         self, model: type[Model], columns: Mapping[str, str | Combinable | Joined], finish: Finish | None = None
     ) -> None:
         self.model = model
+        assert model._meta.pk is not None
         self.table = model._meta.db_table
+        self.key = f'"{self.table}"."{model._meta.pk.column}"'
         self.keys = tuple(columns)
         self.finish = finish
         self.joined: list[tuple[int, tuple[str, ...]]] = []
@@ -100,14 +102,14 @@ class Projection:
         except EmptyResultSet:
             return []
         order = [self._ordered(name) for name in map(str, rows.query.order_by)]
-        tail = f'"{self.table}"."id" IN ({keys})' + (f" ORDER BY {', '.join(order)}" if order else "")
+        tail = f"{self.key} IN ({keys})" + (f" ORDER BY {', '.join(order)}" if order else "")
         return self._read(connection.cursor(), tail, params)
 
     def one(self, key: Any) -> WireRow | None:
         """The row with this primary key; no key, no row."""
         if key is None:
             return None
-        return next(iter(self.where(f'"{self.table}"."id" = %s', [self.stored(key)])), None)
+        return next(iter(self.where(f"{self.key} = %s", [self.stored(key)])), None)
 
     def where(self, condition: str, params: Sequence[Any]) -> list[WireRow]:
         """The rows that a condition in SQL chooses; an ORDER BY may follow it. Values go into `params` alone.

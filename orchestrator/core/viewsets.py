@@ -146,6 +146,7 @@ class FilterActions(RowViewSet):
     """
 
     keys: ClassVar[tuple[str, ...]]
+    own_filter: ClassVar[type[RowFilter] | None] = None  # where two tables share a key on the wire
     sorts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     default_sort: ClassVar[str] = ""
     ordering: ClassVar[tuple[str, ...]] = ("pk",)
@@ -165,8 +166,12 @@ class FilterActions(RowViewSet):
         return shapes[kind]
 
     @classmethod
+    def filter_of(cls, key: str) -> type[RowFilter]:
+        return cls.own_filter if cls.own_filter and key == cls.keys[0] else RowFilter.for_key(key)
+
+    @classmethod
     def _fields(cls, kind: str) -> dict[str, Any]:
-        fields: dict[str, Any] = {key: optional(RowFilter.for_key(key).shape()) for key in cls.keys}
+        fields: dict[str, Any] = {key: optional(cls.filter_of(key).shape()) for key in cls.keys}
         if kind in {"filter", "paginate"}:
             fields["limit"] = (int | None, None)
             if cls.sorts:
@@ -182,7 +187,7 @@ class FilterActions(RowViewSet):
         """The rows that the filters of `body` keep."""
         wire = {key: value for key in self.keys if (value := getattr(body, key)) is not None}
         start = self.queryset() if rows is None else rows
-        return RowFilter.for_key(self.keys[0]).select(start, wire)
+        return self.filter_of(self.keys[0]).select(start, wire)
 
     def ordered(self, rows: QuerySet[Any], body: Any) -> QuerySet[Any]:
         order = self.sorts[str(body.sort or self.default_sort)] if self.sorts else self.ordering

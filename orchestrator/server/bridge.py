@@ -1,6 +1,6 @@
-"""From RSGI, which the socket server speaks, to WSGI, which Django speaks: requests are answered on a pool of threads.
+"""From ASGI, which the socket server speaks, to WSGI, which Django speaks: requests are answered on a pool of threads.
 
-The event loop stays free, so that websockets can live on the same port. Source: PEP 3333; RSGI 1.6.
+The event loop stays free, so that websockets live on the same port. Source: PEP 3333; ASGI 3.0.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 log = logging.getLogger(__name__)
 
@@ -19,45 +19,26 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 # How much of a body that is refused anyway is read, so that its sender gets to read the answer.
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 BODY_SECONDS = 60.0
-PROTOCOLS = {"1": "HTTP/1.0", "1.1": "HTTP/1.1", "2": "HTTP/2"}
+PROTOCOLS = {"1": "HTTP/1.0", "1.0": "HTTP/1.0", "1.1": "HTTP/1.1", "2": "HTTP/2"}
 
-Headers = list[tuple[str, str]]
+Message = dict[str, Any]
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class Scope(Protocol):
-    """What the socket server tells about a request."""
-
-    proto: str
-    http_version: str
-    server: str
-    client: str
-    scheme: str
-    method: str
-    path: str
-    query_string: str
-    authority: str | None
-    headers: Any
-
-
-class Exchange(Protocol):
-    """One request's body and the way to answer it."""
-
-    async def __call__(self) -> bytes: ...
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
-    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None: ...
-    def response_empty(self, status: int, headers: Headers) -> None: ...
-
-
 class Answer(NamedTuple):
+    """A status, headers as the wire has them, and a body."""
+
     status: int
-    headers: Headers
+    headers: list[tuple[bytes, bytes]]
     body: bytes
 
 
 def refusal(status: int, detail: str) -> Answer:
     body = b'{"detail":"%s"}' % detail.encode()
-    return Answer(status, [("content-type", "application/json"), ("content-length", str(len(body)))], body)
+    return Answer(status, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())], body)
 
 
 class Refused(Exception):
@@ -69,7 +50,7 @@ class Refused(Exception):
 
 
 class Bridge:
-    """An RSGI application that answers with a WSGI one, at most `threads` requests at a time; the others wait."""
+    """An ASGI application for HTTP that answers with a WSGI one, at most `threads` requests at a time; the others wait."""
 
     def __init__(
         self,
@@ -83,125 +64,116 @@ class Bridge:
         self.body_seconds = body_seconds
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
 
-    async def __rsgi__(self, scope: Scope, exchange: Any) -> None:
-        if scope.proto != "http":
-            exchange.close(403)
-            return
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await self.body_of(scope, exchange)
+            body = await self.body_of(scope, receive)
         except Refused as refused:
-            exchange.response_bytes(*refused.answer)
+            await send_answer(send, refused.answer)
             return
         loop = asyncio.get_running_loop()
-        answered = loop.create_future()
+        answered: asyncio.Future[Answer] = loop.create_future()
         # One future and one wake-up of the loop; run_in_executor would make two of each.
-        self.pool.submit(self.answer, scope, body, exchange, loop, answered)
-        await answered
+        self.pool.submit(self.answer, scope, body, loop, answered)
+        answer = await answered
+        try:
+            await send_answer(send, answer if scope["method"] != "HEAD" else answer._replace(body=b""))
+        except RuntimeError:  # the client has gone
+            log.debug("No answer could be sent to %s %s", scope["method"], scope["path"])
 
-    async def body_of(self, scope: Scope, exchange: Exchange) -> bytes:
-        """The whole body. Raises Refused for one that is too large (413) or does not come (408)."""
-        headers = scope.headers
-        length = headers.get("content-length")
-        if length is None and "transfer-encoding" not in headers and scope.http_version[0] == "1":
+    async def body_of(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body. Raises Refused for one that is too large (413), does not come (408) or breaks off (400)."""
+        framed = [name for name, _ in scope["headers"] if name in {b"content-length", b"transfer-encoding"}]
+        if not framed and scope["http_version"][0] == "1":
             return b""
         try:
             async with asyncio.timeout(self.body_seconds):
-                if length is not None and int(length) <= self.max_body_bytes:
-                    return await exchange()
-                return await self.collected(exchange)
+                return await self.collected(receive)
         except TimeoutError:
             raise Refused(408, "The request body did not come in time.") from None
-        except (RuntimeError, ValueError):  # the client has gone, or broke off in the middle
+        except RuntimeError:  # the client has gone, or broke off in the middle
             raise Refused(400, "The request body is broken.") from None
 
-    async def collected(self, exchange: Exchange) -> bytes:
-        """A body of unknown length, or one known to be too large."""
-        # Read in parts, to count them. One that breaks off looks like one that ends; the JSON parser tells them apart.
+    async def collected(self, receive: Receive) -> bytes:
         parts: list[bytes] = []
         size = 0
-        async for part in exchange:
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Refused(400, "The request body is broken.")
+            part = message.get("body", b"")
+            more = message.get("more_body", False)
             size += len(part)
             if size > self.max_body_bytes + MAX_DISCARDED_BYTES:
                 break
             if size <= self.max_body_bytes:
-                parts.append(bytes(part))
+                parts.append(part)
             else:
                 parts.clear()
         if size > self.max_body_bytes:
             raise Refused(413, "The request body is too large.")
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def answer(
-        self,
-        scope: Scope,
-        body: bytes,
-        exchange: Exchange,
-        loop: asyncio.AbstractEventLoop,
-        answered: asyncio.Future[None],
-    ) -> None:
-        """Run the application on this thread and send what it says."""
+    def answer(self, scope: Scope, body: bytes, loop: asyncio.AbstractEventLoop, answered: asyncio.Future[Answer]) -> None:
+        """Run the application on this thread; what it says goes back to the loop."""
         try:
-            status, headers, content = self.called(environ_of(scope, body))
-            if scope.method == "HEAD":
-                exchange.response_empty(status, headers)
-            else:
-                exchange.response_bytes(status, headers, content)
-        except Exception:
-            # The application answers its own errors; this is a header that cannot be sent, or a client that has gone.
-            log.exception("No answer could be sent to %s %s", scope.method, scope.path)
-        finally:
-            loop.call_soon_threadsafe(settle, answered)
-
-    def called(self, environ: dict[str, Any]) -> Answer:
-        started: list[tuple[str, Headers]] = []
-
-        def start_response(status: str, headers: Headers, exc_info: Any = None) -> None:
-            started[:] = [(status, headers)]
-
-        try:
-            parts = self.application(environ, start_response)
-            try:
-                body = b"".join(parts)
-            finally:
-                if hasattr(parts, "close"):
-                    parts.close()
+            answer = self.called(environ_of(scope, body))
         except Exception:
             log.exception("Unhandled error")
-            return refusal(500, "Internal Server Error")
+            answer = refusal(500, "Internal Server Error")
+        loop.call_soon_threadsafe(settle, answered, answer)
+
+    def called(self, environ: dict[str, Any]) -> Answer:
+        started: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+            started[:] = [(status, headers)]
+
+        parts = self.application(environ, start_response)
+        try:
+            body = b"".join(parts)
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
         status, headers = started[0]
-        return Answer(int(status[:3]), headers, body)
+        return Answer(int(status[:3]), [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers], body)
 
 
-def settle(answered: asyncio.Future[None]) -> None:
+async def send_answer(send: Send, answer: Answer) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+def settle(answered: asyncio.Future[Answer], answer: Answer) -> None:
     if not answered.done():  # cancelled, when the server stops in the middle
-        answered.set_result(None)
+        answered.set_result(answer)
 
 
 def environ_of(scope: Scope, body: bytes) -> dict[str, Any]:
-    """The WSGI environment of a request (PEP 3333)."""
-    server, _, port = scope.server.rpartition(":")
+    """The WSGI environment of a request (PEP 3333), with the path as it was sent under RAW_PATH."""
+    server, port = scope["server"]
     environ: dict[str, Any] = {
-        "REQUEST_METHOD": scope.method,
+        "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
         # Percent-decoded already: decoding again would make "/" of "%252F".
-        "PATH_INFO": scope.path.encode().decode("latin-1"),
-        "QUERY_STRING": scope.query_string,
+        "PATH_INFO": scope["path"].encode().decode("latin-1"),
+        "RAW_PATH": scope["raw_path"].partition(b"?")[0].decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "CONTENT_LENGTH": str(len(body)),
-        "SERVER_NAME": server.strip("[]"),
-        "SERVER_PORT": port,
-        "SERVER_PROTOCOL": PROTOCOLS.get(scope.http_version, "HTTP/1.1"),
-        "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
+        "SERVER_NAME": server,
+        "SERVER_PORT": str(port),
+        "SERVER_PROTOCOL": PROTOCOLS.get(scope["http_version"], "HTTP/1.1"),
+        "REMOTE_ADDR": scope["client"][0] if scope.get("client") else "",
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope.scheme,
+        "wsgi.url_scheme": scope["scheme"],
         "wsgi.input": BytesIO(body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
-    if scope.authority:
-        environ["HTTP_HOST"] = scope.authority
-    for name, value in scope.headers.items():
+    for name_bytes, value_bytes in scope["headers"]:
+        name, value = name_bytes.decode("latin-1"), value_bytes.decode("latin-1")
         # X_Forwarded_User would become what X-Forwarded-User becomes, and be taken for a trusted proxy's word.
         if "_" in name or name == "content-length":
             continue

@@ -1,4 +1,4 @@
-"""One process that answers HTTP: the socket server, the bridge and Django."""
+"""One process that answers HTTP and websockets: the socket server, the bridge and Django."""
 
 from __future__ import annotations
 
@@ -7,35 +7,62 @@ import errno
 import http.client
 import socket
 import time
+from collections.abc import Callable, Mapping
 
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
-from orchestrator.server.bridge import Application, Bridge
+from orchestrator.server.bridge import Application, Bridge, Receive, Scope, Send
+from orchestrator.server.sockets import Sockets
 from orchestrator.server.supervisor import STOPS
 
 HEADER_SECONDS = 20
+# A connection costs some kilobytes; this many are far more than a team has clients of one process.
+MAX_SOCKETS = 2_000
 
 
 class AddressTaken(Exception):
     """Another server listens there already."""
 
 
-def serve_http(application: Application, host: str, port: int, threads: int) -> None:
-    """Answer HTTP on host:port until SIGTERM or SIGINT, then finish what is being answered.
+class Front:
+    """The ASGI application of a worker: HTTP goes to Django's threads, websockets stay on the loop."""
 
-    Processes that serve the same address share its connections.
+    def __init__(self, bridge: Bridge, sockets: Sockets) -> None:
+        self.bridge = bridge
+        self.sockets = sockets
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self.bridge(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self.sockets(scope, receive, send)
+
+
+def serve_http(
+    application: Application,
+    host: str,
+    port: int,
+    threads: int,
+    sockets: Mapping[str, str],
+    finish: Callable[[], None] = lambda: None,
+) -> None:
+    """Answer HTTP and websockets on host:port until SIGTERM or SIGINT, then finish what is being answered.
+
+    `sockets` map paths to dotted names of handlers; `finish` is called last. Processes that serve the same address share
+    its connections.
     """
-    asyncio.run(_serve(Bridge(application, threads), host, port))
+    asyncio.run(_serve(Front(Bridge(application, threads), Sockets(sockets, MAX_SOCKETS)), host, port))
+    finish()
 
 
-async def _serve(bridge: Bridge, host: str, port: int) -> None:
+async def _serve(front: Front, host: str, port: int) -> None:
     server = Server(
-        bridge,
+        front,
         address=host,
         port=port,
-        interface=Interfaces.RSGI,
+        interface=Interfaces.ASGINL,
         backlog=1024,
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000),
         log_enabled=False,
@@ -44,7 +71,8 @@ async def _serve(bridge: Bridge, host: str, port: int) -> None:
     for number in STOPS:
         loop.add_signal_handler(number, server.stop)
     await server.serve()
-    bridge.pool.shutdown()
+    await front.sockets.shut()
+    front.bridge.pool.shutdown()
 
 
 def check_free(host: str, port: int) -> None:

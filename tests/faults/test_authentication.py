@@ -104,6 +104,7 @@ def test_malformed_credentials_are_refused_at_once_and_quietly(
     client: Client, value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A06."""
+    client.get("/api/health")  # what is loaded by the first request is not what is measured
     began = time.process_time()
     with caplog.at_level(logging.INFO):
         response = client.post("/api/flows/filter", "{}", content_type="application/json", HTTP_AUTHORIZATION=value)

@@ -69,12 +69,12 @@ def test_a_state_is_later_than_the_one_before_it_even_when_clocks_disagree() -> 
     assert outcome.state["timestamp"] == ahead + timedelta(microseconds=1)
 
 
-def test_a_move_costs_three_statements() -> None:
+def test_a_move_costs_three_statements_and_its_event_two() -> None:
     run = flow_run("PENDING")
     with CaptureQueriesContext(connection) as queries:
         propose(run.pk, ProposedState(StateType.RUNNING))
     kinds = [query["sql"].split()[0] for query in queries]
-    assert kinds == ["SELECT", "INSERT", "UPDATE"]
+    assert kinds == ["SELECT", "INSERT", "UPDATE", "SELECT", "INSERT"]
 
 
 def test_a_refused_move_costs_one_statement() -> None:

@@ -202,8 +202,3 @@ def test_a_lease_is_given_back_once() -> None:
     limit.refresh_from_db()
     assert limit.active_slots == 1
     assert slots.renew(lease.pk, timedelta(minutes=1)) is False
-
-
-@pytest.mark.parametrize(("count", "rate", "seconds", "left"), [(5, 0, 1e6, 5), (5, 1, 2.9, 3), (5, 0.5, 3, 4), (5, 1, 60, 0)])
-def test_slots_decay_by_whole_slots(count: int, rate: float, seconds: float, left: int) -> None:
-    assert slots.decayed(count, rate, timedelta(seconds=seconds)) == left

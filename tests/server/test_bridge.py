@@ -34,7 +34,7 @@ def echo(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
 
-serve_http(echo, sys.argv[1], int(sys.argv[2]), threads=2)
+serve_http(echo, sys.argv[1], int(sys.argv[2]), threads=2, sockets={})
 """
 
 
@@ -101,6 +101,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 )
 def test_a_path_is_decoded_once_and_a_query_not_at_all(server: Server, target: bytes, path: str, query: str) -> None:
     seen = server.get(target)
+    assert seen["RAW_PATH"].encode() == target.partition(b"?")[0].removeprefix(b"http://elsewhere.example")
     assert seen["PATH_INFO"].encode("latin-1").decode() == path
     assert seen["QUERY_STRING"] == query
 
@@ -186,7 +187,7 @@ def test_an_error_of_the_application_is_answered_without_its_text(server: Server
     assert "on purpose" in server.started.printed
 
 
-def test_a_websocket_is_refused(server: Server) -> None:
+def test_a_websocket_of_no_known_path_is_refused(server: Server) -> None:
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     status, _, _ = server.send(b"GET /api/events/in HTTP/1.1\r\nHost: a\r\n" + upgrade + key)

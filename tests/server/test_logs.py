@@ -7,8 +7,10 @@ import logging
 import sys
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
-from orchestrator.core.logs import JsonFormatter, TextFormatter, configuration, escaped
+from orchestrator.core.environment import env_choice
+from orchestrator.core.logs import FORMATS, LEVELS, JsonFormatter, TextFormatter, escaped
 
 HOSTILE = 'a\nb\r\x1b[31mred\x00\x85\u2028\u202eexe.\ud800{"level": "FAKE"}'
 
@@ -61,6 +63,13 @@ def test_ordinary_text_is_left_as_it_is() -> None:
     assert escaped("Grüße, 東京 – 🚀 C:\\temp") == "Grüße, 東京 – 🚀 C:\\temp"
 
 
-def test_an_unknown_format_is_refused() -> None:
-    with pytest.raises(ValueError, match="text, json"):
-        configuration("xml", "INFO")
+@pytest.mark.parametrize("value", ["xml", ""])
+def test_an_unknown_format_is_refused_with_the_name_of_its_variable(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_LOG_FORMAT", value)
+    with pytest.raises(ImproperlyConfigured, match="ORCHESTRATOR_LOG_FORMAT must be one of text, json"):
+        env_choice("ORCHESTRATOR_LOG_FORMAT", default="text", choices=FORMATS)
+
+
+def test_a_level_is_read_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_LOG_LEVEL", "debug")
+    assert env_choice("ORCHESTRATOR_LOG_LEVEL", default="INFO", choices=LEVELS) == "DEBUG"

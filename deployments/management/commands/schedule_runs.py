@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from deployments import scheduling
 from deployments.services import Scheduler
-from orchestrator.core.loops import run_until_signalled
+from orchestrator.core.loops import run_until_signalled, stopped_by_signal
 
 
 class Command(BaseCommand):
@@ -21,9 +21,10 @@ class Command(BaseCommand):
         if not options["once"]:
             run_until_signalled([Scheduler()])
             return
+        stop = stopped_by_signal()
         schedules = inserted = quarantined = 0
         more = True
-        while more:
+        while more and not stop.is_set():
             report = scheduling.run_once()
             schedules += report.schedules
             inserted += report.inserted
@@ -31,4 +32,5 @@ class Command(BaseCommand):
             more = report.more
             if self.stdout.isatty():
                 self.stdout.write(f"\r{schedules} schedules, {inserted} runs", ending="")
-        self.stdout.write(f"{schedules} schedules planned, {inserted} runs inserted, {quarantined} schedules put aside.")
+        told = f"{schedules} schedules planned, {inserted} runs inserted, {quarantined} schedules put aside."
+        self.stdout.write(told + (" Stopped before all were planned." if more else ""))

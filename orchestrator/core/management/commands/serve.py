@@ -19,9 +19,9 @@ from django.core.wsgi import get_wsgi_application
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.urls import get_resolver
+from django.utils.module_loading import import_string
 
 from orchestrator.core import databases, logs
-from orchestrator.core.environment import env_bool
 from orchestrator.server.supervisor import Child, Supervisor
 from orchestrator.server.worker import AddressTaken, answers, check_free, serve_http
 
@@ -53,7 +53,7 @@ class Command(BaseCommand):
         workers = options["workers"] or (1 if embedded else min(4, os.cpu_count() or 1))
         if workers < 1 or threads < 1:
             raise CommandError("--workers and --threads must be at least 1.")
-        if not (is_loopback(host) or settings.API_AUTH_STRING or unauthenticated_is_meant()):
+        if not (is_loopback(host) or settings.API_AUTH_STRING or settings.ALLOW_UNAUTHENTICATED):
             raise CommandError(
                 f"Not serving on {host} without authentication: set PREFECT_SERVER_API_AUTH_STRING, "
                 "or ORCHESTRATOR_ALLOW_UNAUTHENTICATED=true if something in front of this server authenticates."
@@ -68,8 +68,10 @@ class Command(BaseCommand):
 
         application = get_wsgi_application()
         get_resolver().url_patterns  # noqa: B018 - loaded here once, not in every worker
+        finish = import_string(settings.BEFORE_WORKER_ENDS)
         children = [
-            Child(f"api-{number}", lambda: serve_http(application, host, port, threads)) for number in range(1, workers + 1)
+            Child(f"api-{number}", lambda: serve_http(application, host, port, threads, settings.SOCKETS, finish))
+            for number in range(1, workers + 1)
         ]
         if options["services"]:
             children.append(Child("services", lambda: call_command("run_services")))
@@ -94,10 +96,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def unauthenticated_is_meant() -> bool:
-    return env_bool("ORCHESTRATOR_ALLOW_UNAUTHENTICATED", default=False)
 
 
 def in_a_fork(work: Callable[[], None]) -> None:
