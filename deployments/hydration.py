@@ -24,14 +24,21 @@ REMOVED = object()
 
 
 class HydrationError(ValueError):
-    """A placeholder that cannot be filled; the text says why."""
+    """A placeholder that cannot be filled; the text says why, and for a template `line` says where."""
+
+    def __init__(self, text: str, line: int = 0) -> None:
+        super().__init__(text)
+        self.line = line
 
 
-def hydrate(parameters: dict[str, Any], variables: Variables) -> dict[str, Any]:
-    """`parameters` with every placeholder filled. `variables` loads them all, and is called only when one is named."""
+def hydrate(parameters: dict[str, Any], variables: Variables, context: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """`parameters` with every placeholder filled. `variables` loads them all, and is called only when one is named.
+
+    `context` is what templates may speak of.
+    """
     if not placeholders_in(parameters):
         return parameters
-    value = Hydrator(variables).value(parameters, 0)
+    value = Hydrator(variables, context).value(parameters, 0)
     return value if isinstance(value, dict) else {}
 
 
@@ -42,8 +49,9 @@ def placeholders_in(value: Any) -> bool:
 
 
 class Hydrator:
-    def __init__(self, variables: Variables) -> None:
+    def __init__(self, variables: Variables, context: Mapping[str, Any] | None = None) -> None:
         self.load = variables
+        self.context = context or {}
         self.loaded: Mapping[str, Any] | None = None
 
     def value(self, value: Any, depth: int) -> Any:
@@ -71,7 +79,7 @@ class Hydrator:
             case "jinja":
                 if "template" not in item:
                     raise HydrationError("Missing 'template' key in __prefect object")
-                return rendered(self.nested(item["template"], depth))
+                return rendered(self.nested(item["template"], depth), self.context)
             case "workspace_variable":
                 return self.variable(item, depth)
         return item.get("value")
@@ -105,7 +113,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def rendered(template: Any) -> Any:
+def rendered(template: Any, context: Mapping[str, Any]) -> Any:
     """The text of a template, rendered in a sandbox that bounds its time and size."""
     if not isinstance(template, str) or not re.search(r"\{\{|\{%", template):
         return template
@@ -118,7 +126,7 @@ def rendered(template: Any) -> Any:
         check_loops(environment, template)
         parts: list[str] = []
         size = 0
-        for part in environment.from_string(template).generate():
+        for part in environment.from_string(template).generate(context):
             parts.append(part)
             size += len(part)
             if size > MAX_OUTPUT:
@@ -130,6 +138,20 @@ def rendered(template: Any) -> Any:
         raise
     except Exception as error:
         raise HydrationError(f"Invalid jinja: {type(error).__name__}: {error}"[:500]) from None
+
+
+def check_template(template: Any) -> None:
+    """Raise HydrationError unless the text is a template that `rendered` would take."""
+    if not isinstance(template, str):
+        raise HydrationError("Missing 'template' key in __prefect object")
+    from jinja2.exceptions import TemplateError
+
+    if len(template) > MAX_TEMPLATE:
+        raise HydrationError("Invalid jinja: the template is too long")
+    try:
+        check_loops(sandbox(), template)
+    except TemplateError as error:
+        raise HydrationError(f"Invalid jinja: {error}", getattr(error, "lineno", 0)) from None
 
 
 @lru_cache(maxsize=1)

@@ -93,6 +93,13 @@ class ScheduleCreate(ScheduleUpdate):
 NewSchedules: TypeAdapter[list[ScheduleCreate]] = TypeAdapter(Annotated[list[ScheduleCreate], Field(max_length=MAX_SCHEDULES)])
 
 
+class SchemaValues(EmbeddedBody):
+    """Values and the schema they should fit."""
+
+    json_schema: Annotated[Object, Field(alias="schema")]
+    values: Object
+
+
 class DeploymentBase(WireModel):
     """What a create and an update have in common."""
 

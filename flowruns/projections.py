@@ -75,6 +75,8 @@ def with_times(row: WireRow, now: datetime) -> None:
     row["estimated_start_time_delta"] = delay or 0.0
 
 
+# What `with_times` needs and takes away.
+HELPERS = ("start_delay", "state_timestamp")
 RUN_TIMES = {
     "state_type": "state_type",
     "state_name": "state_name",
@@ -126,6 +128,7 @@ FLOW_RUN = Projection(
         "state": STATE,
     },
     with_times,
+    HELPERS,
 )
 
 TASK_RUN = Projection(
@@ -156,4 +159,5 @@ TASK_RUN = Projection(
         "state": STATE,
     },
     with_times,
+    HELPERS,
 )

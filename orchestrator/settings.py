@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestrator.core.environment import (
     database,
+    derived_key,
     env_bool,
     env_choice,
     env_int,
@@ -31,6 +32,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 DEBUG = env_bool("ORCHESTRATOR_DEBUG", default=False)
 SECRET_KEY = env_text("SECRET_KEY", "ORCHESTRATOR_SECRET_KEY") or kept_secret(HOME / "secret_key")
+# What secrets are encrypted with at rest: the first key writes, all of them read.
+ENCRYPTION_KEYS = [
+    env_text("PREFECT_SERVER_ENCRYPTION_KEY") or derived_key(SECRET_KEY),
+    *env_list("ORCHESTRATOR_ENCRYPTION_KEY_FALLBACKS", default=[]),
+    *map(derived_key, env_list("ORCHESTRATOR_SECRET_KEY_FALLBACKS", default=[])),
+]
+SECRET_KEY_FALLBACKS = env_list("ORCHESTRATOR_SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "ORCHESTRATOR_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", "ORCHESTRATOR_CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -130,6 +138,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "0.8.4",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api",
+    "OAS_VERSION": "3.1.0",
     # The pages of /docs come from this server, not from a network somewhere else.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "/favicon.ico",
@@ -152,6 +161,10 @@ API_CSRF_PROTECTION = env_bool("PREFECT_SERVER_CSRF_PROTECTION_ENABLED", default
 API_CSRF_TOKEN_LIFETIME = env_seconds("PREFECT_SERVER_CSRF_TOKEN_EXPIRATION", default=3600)
 API_CORS_ALLOWED_ORIGINS = env_text("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", default="*")
 MAX_PARAMETER_BYTES = env_int("PREFECT_SERVER_API_MAX_PARAMETER_SIZE", default=524_288)
+
+# The web UI that the reference's package carries, where that is installed.
+UI_ENABLED = env_bool("PREFECT_SERVER_UI_ENABLED", "PREFECT_UI_ENABLED", default=True)
+UI_API_URL = env_text("PREFECT_SERVER_UI_API_URL", "PREFECT_UI_API_URL")
 
 # --- deployments and their scheduler -------------------------------------------------------------------------------
 
@@ -216,12 +229,15 @@ SERVICES = [
     "flowruns.services.RunRetention",
     "workqueues.services.Foreman",
     "deployments.services.Scheduler",
+    "orchestrator.automations.services.Triggers",
+    "orchestrator.automations.services.Actions",
 ]
 
 # Websockets of `manage.py serve`: path and handler.
 SOCKETS = {
     "/api/events/in": "orchestrator.events.sockets.take_in",
     "/api/events/out": "orchestrator.events.sockets.send_out",
+    "/api/work_pools/{name}/workers/connect": "workqueues.sockets.connect",
     "/api/logs/out": "flowruns.sockets.logs_out",
     "/api/task_runs/subscriptions/scheduled": "flowruns.sockets.scheduled_task_runs",
 }
@@ -238,6 +254,9 @@ EVENTS_MAX_NAME = env_int("PREFECT_SERVER_EVENTS_MAXIMUM_EVENT_NAME_LENGTH", def
 EVENTS_MAX_LABELS = env_int("PREFECT_SERVER_EVENTS_MAXIMUM_LABELS_PER_RESOURCE", default=500, at_least=1)
 EVENTS_MAX_RELATED = env_int("PREFECT_SERVER_EVENTS_MAXIMUM_RELATED_RESOURCES", default=100, at_least=1)
 EVENTS_BACKFILL = env_seconds("PREFECT_SERVER_EVENTS_MAXIMUM_WEBSOCKET_BACKFILL", default=900)
+PROACTIVE_GRANULARITY = env_seconds("PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY", default=5)
+# Networks beside the public ones that webhooks and notifications may reach, such as 10.1.0.0/16.
+WEBHOOK_ALLOWED_NETWORKS = env_list("ORCHESTRATOR_WEBHOOK_ALLOWED_NETWORKS", default=[])
 EVENTS_STREAM_OUT = env_bool("PREFECT_SERVER_EVENTS_STREAM_OUT_ENABLED", default=True)
 
 UNFOLD = {

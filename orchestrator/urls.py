@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
-from django.views.generic import RedirectView
 
+from deployments.api.ui import urlpatterns as schema_urls
 from deployments.api.urls import urlpatterns as deployment_urls
 from flowruns.api import urls as runs
 from orchestrator.accounts.api import urlpatterns as account_urls
+from orchestrator.automations.api import template_urls
 from orchestrator.automations.api import urlpatterns as automation_urls
 from orchestrator.blocks import api as blocks
 from orchestrator.concurrency.api import tag_urls
 from orchestrator.concurrency.api import urlpatterns as limit_urls
+from orchestrator.console import ui
 from orchestrator.console.api import urlpatterns as server_urls
 from orchestrator.console.site import api_description, api_pages, icon
 from orchestrator.events.api import urlpatterns as event_urls
@@ -32,11 +34,16 @@ api: list[URLPattern | URLResolver] = [
     path("saved_searches/", include(runs.saved_search_urls)),
     path("task_workers/", include(runs.task_worker_urls)),
     path("ui/", include(runs.ui_urls)),
+    path("ui/", include(schema_urls)),
     path("variables/", include(blocks.variable_urls)),
     path("block_types/", include(blocks.block_type_urls)),
+    path("block_schemas/", include(blocks.block_schema_urls)),
+    path("block_documents/", include(blocks.block_document_urls)),
+    path("block_capabilities/", include(blocks.capability_urls)),
     path("v2/concurrency_limits/", include(limit_urls)),
     path("concurrency_limits/", include(tag_urls)),
     path("automations/", include(automation_urls)),
+    path("templates/", include(template_urls)),
     path("collections/", include(queues.collection_urls)),
     path("admin/", include(blocks.storage_urls)),
     path("", include(event_urls)),
@@ -49,5 +56,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("docs", api_pages, name="docs"),
     path("favicon.ico", icon),
-    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("", ui.first_page),
+    *ui.urls(),
 ]

@@ -31,9 +31,10 @@ class BlockNotFound(LookupError):
 def document_data(key: str) -> dict[str, Any] | None:
     """The data of the block document with this id; None when there is none."""
     try:
-        return BlockDocument.objects.filter(pk=key).values_list("data", flat=True).first()
+        document = BlockDocument.objects.filter(pk=key).first()
     except (ValueError, TypeError):
         return None
+    return document.data if document else None
 
 
 def validate_template(template: Template) -> None:

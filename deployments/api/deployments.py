@@ -36,6 +36,7 @@ from workqueues.models import WorkQueue
 from workqueues.projections import WORK_QUEUE
 
 MAX_NEW_RUNS = 100
+NEW_RUNS = {"type": "object", "properties": {"results": {"type": "array", "items": {"type": "object"}}}}
 
 
 class DeploymentViewSet(FilterActions):
@@ -74,6 +75,7 @@ class DeploymentViewSet(FilterActions):
             raise NotFound(self.missing)
         return self.nothing()
 
+    @documented(body=lambda: bulk_body("DeploymentBulkDelete", "deployments"))
     @writes
     def bulk_delete(self, request: Request) -> HttpResponse:
         body: Any = self.body(bulk_body("DeploymentBulkDelete", "deployments"))
@@ -107,14 +109,16 @@ class DeploymentViewSet(FilterActions):
         mark_ready(body.deployment_ids, timezone.now())
         return self.answer(runs)
 
-    @documented(body=DeploymentFlowRunCreate, status=201, summary="Create a run of the deployment")
+    @documented(body=DeploymentFlowRunCreate, answer=FLOW_RUN, status=201, summary="Create a run of the deployment")
     @writes
     def create_flow_run(self, request: Request, pk: UUID) -> HttpResponse:
         body = self.body(DeploymentFlowRunCreate)
         key, made = create_run(runnable(pk), body, created_by=created_by(request.headers))
         return self.answer(FLOW_RUN.one(key), 201 if made else 200)
 
-    @documented(body=list[DeploymentFlowRunCreate], summary="Create up to 100 runs; each succeeds or fails by itself")
+    @documented(
+        body=list[DeploymentFlowRunCreate], answer=NEW_RUNS, summary="Create up to 100 runs; each succeeds or fails by itself"
+    )
     @writes
     def create_flow_runs(self, request: Request, pk: UUID) -> HttpResponse:
         sent = self.raw_body()

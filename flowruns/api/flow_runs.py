@@ -24,7 +24,7 @@ from orchestrator.core.identifiers import random_name
 from orchestrator.core.prepared import Prepared, update
 from orchestrator.core.provenance import created_by
 from orchestrator.core.viewsets import FilterActions, documented, writes
-from orchestrator.core.wire import UtcMoment, require_object
+from orchestrator.core.wire import EmbeddedBody, UtcMoment, require_object
 
 MAX_INTERVAL_SECONDS = 1e9
 LOCKED = Prepared(lambda key: FlowRun.objects.select_for_update().filter(pk=key), UUID)
@@ -33,6 +33,10 @@ LOCKED = Prepared(lambda key: FlowRun.objects.select_for_update().filter(pk=key)
 def outcome(result: Any) -> tuple[dict[str, Any], int]:
     """The wire's answer to a proposed state, and its status: 201 when a state was written, else 200."""
     return result.body(), 201 if result.written else 200
+
+
+def bulk_states() -> type[EmbeddedBody]:
+    return bulk_body("FlowRunBulkSetState", "flow_runs", state=(StateCreate, ...), force=(bool, False))
 
 
 class FlowRunViewSet(FilterActions):
@@ -119,6 +123,7 @@ class FlowRunViewSet(FilterActions):
             raise NotFound(self.missing)
         return self.nothing()
 
+    @documented(body=lambda: bulk_body("FlowRunBulkDelete", "flow_runs"))
     @writes
     def bulk_delete(self, request: Request) -> HttpResponse:
         body: Any = self.body(bulk_body("FlowRunBulkDelete", "flow_runs"))
@@ -134,9 +139,9 @@ class FlowRunViewSet(FilterActions):
         agent = request.META.get("HTTP_USER_AGENT", "")
         return self.answer(*outcome(engine.propose(pk, body.state.proposed(), force=body.force, user_agent=agent)))
 
+    @documented(body=bulk_states, summary="Propose a state for several runs, each by itself")
     def bulk_set_state(self, request: Request) -> HttpResponse:
-        shape = bulk_body("FlowRunBulkSetState", "flow_runs", state=(StateCreate, ...), force=(bool, False))
-        body: Any = self.body(shape)
+        body: Any = self.body(bulk_states())
         chosen = select(FlowRun, "flow_runs", body.flow_runs).order_by("-pk")
         keys = list(chosen.values_list("pk", flat=True)[: body.limit])
         results = [self._one_of_bulk(key, body) for key in keys]
@@ -149,19 +154,25 @@ class FlowRunViewSet(FilterActions):
             details = {"type": "abort_details", "reason": error.detail}
             return {"flow_run_id": key, "status": "ABORT", "state": None, "details": details}
 
+    @documented(body=lambda: FlowRunViewSet.shape("count"), answer={"type": "number"}, summary="The mean lateness of runs")
     def lateness(self, request: Request) -> HttpResponse:
         return self.answer(lateness(self.matching(self.body(self.shape("count")))))
 
     def history(self, request: Request) -> HttpResponse:
         body: Any = self.body(self.shape("history"))
-        body.work_pool_queues = body.work_queues
         return self.answer(history_answer(self, body))
+
+    def wire(self, body: Any) -> dict[str, Any]:
+        found = super().wire(body)
+        if (queues := getattr(body, "work_queues", None)) is not None:  # the name that history knows them by
+            found["work_pool_queues"] = queues
+        return found
 
     @classmethod
     def _fields(cls, kind: str) -> dict[str, Any]:
         fields = super()._fields(kind)
         if kind == "history":
-            fields |= HISTORY_FIELDS | {"work_queues": fields["work_pool_queues"]}
+            fields |= HISTORY_FIELDS | {"work_queues": fields.pop("work_pool_queues")}
         return fields
 
 

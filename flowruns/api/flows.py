@@ -60,6 +60,7 @@ class FlowViewSet(FilterActions):
             raise NotFound(self.missing)
         return self.nothing()
 
+    @documented(body=lambda: bulk_body("FlowBulkDelete", "flows"))
     @writes
     def bulk_delete(self, request: Request) -> HttpResponse:
         body: Any = self.body(bulk_body("FlowBulkDelete", "flows"))

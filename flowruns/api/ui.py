@@ -18,12 +18,14 @@ from flowruns.models import Flow, FlowRun, TaskRun
 from flowruns.projections import FLOW_RUN, TASK_RUN
 from flowruns.schemas import FlowIds, FlowRunIds
 from flowruns.states import TERMINAL, StateType
+from orchestrator.core.criteria import optional
 from orchestrator.core.errors import NotFound, Unprocessable
 from orchestrator.core.viewsets import WireViewSet, documented
 
 MAX_POINTS = 1_000
 BARS = 20
 MINUTE = timedelta(minutes=1)
+NAMED_TASK_RUN = {"flow_run_name": {"type": ["string", "null"]}}
 NEXT_RUN = ("id", "flow_id", "name", "state_name", "state_type", "next_scheduled_start_time")
 
 
@@ -80,7 +82,17 @@ def point(row: dict[str, Any]) -> dict[str, Any]:
 
 
 class TaskRunHelpers(TaskRunViewSet):
-    keys = ("task_runs", "flow_runs", "flows", "deployments", "work_pools", "work_queues")
+    keys = ("task_runs", "flow_runs", "flows", "deployments")
+
+    @classmethod
+    def _fields(cls, kind: str) -> dict[str, Any]:
+        if kind != "dashboard":
+            return super()._fields(kind)
+        return super()._fields("count") | {key: optional(cls.filter_of(key).shape()) for key in ("work_pools", "work_queues")}
+
+    def wire(self, body: Any) -> dict[str, Any]:
+        more = {"work_pools": "work_pools", "work_pool_queues": "work_queues"}
+        return super().wire(body) | {key: found for key, name in more.items() if (found := getattr(body, name, None)) is not None}
 
     def count(self, request: Request) -> HttpResponse:
         """How many task runs are in each type of state."""
@@ -88,9 +100,10 @@ class TaskRunHelpers(TaskRunViewSet):
         counted = dict(matching.order_by().values_list("state_type").annotate(Count("pk")))
         return self.answer({state.value: counted.get(state.value, 0) for state in StateType})
 
+    @documented(body=lambda: TaskRunHelpers.shape("dashboard"))
     def dashboard_counts(self, request: Request) -> HttpResponse:
         """Twenty bars of task runs that ended, by their start."""
-        body: Any = self.body(self.shape("count"))
+        body: Any = self.body(self.shape("dashboard"))
         window = body.task_runs.start_time if body.task_runs else None
         if window is None or window.after_ is None:
             raise Unprocessable("task_runs.start_time.after_ is required")
@@ -100,6 +113,7 @@ class TaskRunHelpers(TaskRunViewSet):
         ended = self.matching(body).filter(state_type__in=sorted(TERMINAL), start_time__gte=start, start_time__lt=end)
         return self.answer(bars(ended, start, end))
 
+    @documented(answer=NAMED_TASK_RUN)
     def retrieve(self, request: Request, pk: UUID) -> HttpResponse:
         row = TASK_RUN.one(pk)
         if row is None:

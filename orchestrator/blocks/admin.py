@@ -39,4 +39,3 @@ class BlockDocumentAdmin(ReadOnlyAdmin):
     list_display = ("name", "block_type", "is_anonymous", "updated")
     list_select_related = ("block_type",)
     search_fields = ("name",)
-    exclude = ("data",)

@@ -68,7 +68,7 @@ class LimitViewSet(RowViewSet):
             raise NotFound(self.missing)
         return key
 
-    @documented(body=LimitCreate, status=201)
+    @documented(body=LimitCreate, answer=CREATED_LIMIT, status=201)
     @writes
     def create(self, request: Request) -> HttpResponse:
         limit = ConcurrencyLimit(**self.body(LimitCreate).model_dump())

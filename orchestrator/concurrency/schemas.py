@@ -101,7 +101,6 @@ class TagReset(EmbeddedBody):
 class TagSlots(EmbeddedBody):
     names: Names
     task_run_id: UUID
-    occupancy_seconds: Occupied | None = None
 
 
 class LimitPage(EmbeddedBody):

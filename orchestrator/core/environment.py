@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -77,6 +79,12 @@ def kept_secret(path: Path) -> str:
     with os.fdopen(handle, "w") as file:
         file.write(secret)
     return secret
+
+
+def derived_key(secret: str) -> str:
+    """A Fernet key made of the site's secret: where that is shared between machines, so is this."""
+    digest = hashlib.blake2b(secret.encode(), digest_size=32, person=b"orchestrator sec").digest()
+    return base64.urlsafe_b64encode(digest).decode()
 
 
 def prepare_threshold(text: str) -> int | None:

@@ -62,6 +62,29 @@ def validate(values: Any, schema: Any, *, ignore_required: bool = False) -> None
         raise SchemaViolation(f"Validation failed{where} Failure reason: {error.message}", error.message)
 
 
+def errors_of(values: Any, schema: Any) -> list[tuple[tuple[str | int, ...], str]]:
+    """Every fault with its path; a missing property's is its own. Raises InvalidSchema or CircularSchemaReference."""
+    from referencing.exceptions import Unresolvable
+
+    try:
+        validator = prepared(json.dumps(schema, sort_keys=True), False)
+        return [fault for error in validator.iter_errors(values) for fault in faults_of(error)]
+    except RecursionError:
+        raise CircularSchemaReference from None
+    except Unresolvable as fault:
+        raise InvalidSchema(f"Unresolvable reference {fault.ref!r}") from None
+    except (TypeError, AttributeError, KeyError) as fault:
+        raise InvalidSchema(str(fault)) from None
+
+
+def faults_of(error: Any) -> list[tuple[tuple[str | int, ...], str]]:
+    path = tuple(error.absolute_path)
+    if error.validator == "required" and isinstance(error.instance, dict):
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return [((*path, name), error.message) for name in missing if repr(name) in error.message]
+    return [(path, error.message)]
+
+
 def check_schema(schema: Any) -> None:
     """Raise InvalidSchema unless `schema` is a schema."""
     try:

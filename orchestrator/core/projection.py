@@ -6,7 +6,7 @@ compiled anew. Values are turned into the wire's column by column, which costs a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,20 @@ from typing import Any
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
-from django.db.models import DateTimeField, F, Func, Model, QuerySet, UUIDField
+from django.db.models import (
+    BooleanField,
+    CharField,
+    DateTimeField,
+    F,
+    Field,
+    FloatField,
+    Func,
+    IntegerField,
+    Model,
+    QuerySet,
+    TextField,
+    UUIDField,
+)
 from django.db.models.expressions import Combinable
 
 from orchestrator.core.databases import ColumnConverter, is_postgresql, planned_cursor, wire_converter
@@ -28,6 +41,25 @@ Converters = list[tuple[int, ColumnConverter]]
 def moment_of(text: str | None) -> datetime | None:
     """A time of a row, to calculate with."""
     return None if text is None else datetime.fromisoformat(text)
+
+
+JSON_TYPES: list[tuple[type[Field[Any, Any]], dict[str, Any]]] = [
+    (UUIDField, {"type": "string", "format": "uuid"}),
+    (DateTimeField, {"type": "string", "format": "date-time"}),
+    (BooleanField, {"type": "boolean"}),
+    (IntegerField, {"type": "integer"}),
+    (FloatField, {"type": "number"}),
+    (TextField, {"type": "string"}),
+    (CharField, {"type": "string"}),
+]
+
+
+def json_type(field: Field[Any, Any]) -> dict[str, Any]:
+    """The JSON Schema of a column's values."""
+    found = next((schema for kind, schema in JSON_TYPES if isinstance(field, kind)), None)
+    if found is None:
+        return {}
+    return {"anyOf": [found, {"type": "null"}]} if field.null else found
 
 
 class Shown(Func):
@@ -71,12 +103,16 @@ class Head:
 class Projection:
     """The wire's keys of a model, each with the path or expression it is read from.
 
-    `finish(row, now)` may replace values by what is derived from them and drop helpers. Rows are ready for
+    `finish(row, now)` may replace values by what is derived from them, and drops the keys that are `helpers`. Rows are ready for
     `json_body.dump`: keys and times are text (`moment_of` makes one to calculate with), stored JSON is a fragment.
     """
 
     def __init__(
-        self, model: type[Model], columns: Mapping[str, str | Combinable | Joined], finish: Finish | None = None
+        self,
+        model: type[Model],
+        columns: Mapping[str, str | Combinable | Joined],
+        finish: Finish | None = None,
+        helpers: Collection[str] = (),
     ) -> None:
         self.model = model
         assert model._meta.pk is not None
@@ -84,6 +120,7 @@ class Projection:
         self.key = f'"{self.table}"."{model._meta.pk.column}"'
         self.keys = tuple(columns)
         self.finish = finish
+        self.helpers = frozenset(helpers)
         self.joined: list[tuple[int, tuple[str, ...]]] = []
         flat: list[str | Combinable] = []
         for i, column in enumerate(columns.values()):
@@ -137,6 +174,16 @@ class Projection:
             return f"{self.table}.{column} = ANY(%s::uuid[])", [list(keys)]
         stored = dumps([key.replace("-", "") for key in keys])
         return f"{self.table}.{column} IN (SELECT value FROM json_each(%s))", [stored]  # noqa: S608
+
+    def json_schema(self) -> dict[str, Any]:
+        """What the keys hold, in JSON Schema's words; stored JSON is anything."""
+        compiler = self.model._default_manager.values_list(*self.expressions).query.get_compiler(connection=connection)
+        compiler.as_sql()
+        types = [json_type(item[0].output_field) for item in compiler.select]
+        for i, keys in self.joined:
+            inner = dict(zip(keys, types[i : i + len(keys)], strict=True))
+            types[i : i + len(keys)] = [{"anyOf": [{"type": "object", "properties": inner}, {"type": "null"}]}]
+        return {key: type_ for key, type_ in zip(self.keys, types, strict=True) if key not in self.helpers}
 
     def _ordered(self, name: str) -> str:
         field = self.model._meta.pk if name.lstrip("-") == "pk" else self.model._meta.get_field(name.lstrip("-"))

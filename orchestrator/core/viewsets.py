@@ -73,7 +73,10 @@ def documented(
     summary: str = "",
     query: Mapping[str, Any] | None = None,
 ) -> Callable[[Handler], Handler]:
-    """What the API description says of a handler: the shapes of its body and answer."""
+    """What the API description says of a handler: the shape of its body (or a function that makes it), and of its answer.
+
+    `answer` is a projection, a JSON Schema, or keys beside those of the viewset's projection.
+    """
 
     def mark(handler: Handler) -> Handler:
         handler.wire = {"body": body, "answer": answer, "status": status, "summary": summary, "query": query}  # type: ignore[attr-defined]
@@ -185,9 +188,12 @@ class FilterActions(RowViewSet):
 
     def matching(self, body: Any, rows: QuerySet[Any] | None = None) -> QuerySet[Any]:
         """The rows that the filters of `body` keep."""
-        wire = {key: value for key in self.keys if (value := getattr(body, key)) is not None}
         start = self.queryset() if rows is None else rows
-        return self.filter_of(self.keys[0]).select(start, wire)
+        return self.filter_of(self.keys[0]).select(start, self.wire(body))
+
+    def wire(self, body: Any) -> dict[str, Any]:
+        """The filters that the body has, by key."""
+        return {key: value for key in self.keys if (value := getattr(body, key, None)) is not None}
 
     def ordered(self, rows: QuerySet[Any], body: Any) -> QuerySet[Any]:
         order = self.sorts[str(body.sort or self.default_sort)] if self.sorts else self.ordering

@@ -21,6 +21,10 @@ from orchestrator.events.projections import EVENT
 from orchestrator.events.schemas import CountBody, EventBody, EventPage
 
 EVENTS = TypeAdapter(list[EventBody])
+PAGE = {
+    "type": "object",
+    "properties": {"events": {"type": "array"}, "total": {"type": "integer"}, "next_page": {"type": ["string", "null"]}},
+}
 COUNTABLE = ("day", "time", "event", "resource")
 
 
@@ -57,7 +61,7 @@ class EventViewSet(RowViewSet):
         recording.store(events)
         return self.nothing()
 
-    @documented(body=EventPage, summary="Events, newest first, a page at a time")
+    @documented(body=EventPage, answer=PAGE, summary="Events, newest first, a page at a time")
     def filter(self, request: Request) -> HttpResponse:
         body = self.body(EventPage)
         asked = body.filter or EventFilter()

@@ -23,6 +23,8 @@ class EventRetention(Loop):
     interval_seconds = 3_600.0
 
     def poll(self) -> float:
+        if "events" not in settings.VACUUM_ENABLED:
+            return self.interval_seconds
         old = Event.objects.filter(occurred__lt=timezone.now() - settings.EVENTS_RETENTION)
         keys = list(old.order_by("occurred").values_list("pk", flat=True)[:CHUNK])
         if keys:

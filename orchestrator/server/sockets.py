@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -36,8 +37,9 @@ class Closed(Exception):
 class Socket:
     """One accepted connection."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, parameters: Mapping[str, str] | None = None) -> None:
         self.scope = scope
+        self.parameters = parameters or {}
         self._receive = receive
         self._send = send
 
@@ -99,20 +101,25 @@ class Socket:
 Handler = Callable[[Socket], Awaitable[None]]
 
 
+def pattern_of(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path)))
+
+
 class Sockets:
     """An ASGI application for websockets. `routes` map a path to the dotted name of its handler.
 
+    A part of a path in braces, such as `{name}`, is any text without a slash; the handler finds it by that name.
     A path that is none is refused before it is accepted (HTTP 403), so that clients fall back at once.
     """
 
     def __init__(self, routes: Mapping[str, str], most: int) -> None:
-        self.routes = routes
+        self.routes = [(pattern_of(path), handler) for path, handler in routes.items()]
         self.most = most
         self.open: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()  # the request to connect
-        handler_name = self.routes.get(scope["path"])
+        handler_name, parameters = self.found(scope["path"])
         offered = SUBPROTOCOL in scope.get("subprotocols", ())
         if handler_name is None or len(self.open) >= self.most or (settings.API_AUTH_STRING and not offered):
             await send({"type": "websocket.close", "code": PROTOCOL_ERROR})
@@ -123,7 +130,7 @@ class Sockets:
         self.open.add(task)
         try:
             await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL if offered else None})
-            socket = Socket(scope, receive, send)
+            socket = Socket(scope, receive, send, parameters)
             if offered:
                 await socket.greet()
             await handler(socket)
@@ -135,6 +142,13 @@ class Sockets:
                 await Socket(scope, receive, send).close(1011, "Internal error")
         finally:
             self.open.discard(task)
+
+    def found(self, path: str) -> tuple[str | None, dict[str, str]]:
+        """The handler of a path, and the parts of it that have names."""
+        for pattern, handler in self.routes:
+            if match := pattern.fullmatch(path):
+                return handler, match.groupdict()
+        return None, {}
 
     async def shut(self) -> None:
         """Tell every client that the server goes away; they come back to the next one."""

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -257,3 +258,70 @@ def test_a_background_task_outlives_the_process_that_had_it(site: Site) -> None:
             return None
 
     assert awaited(heard_again, "the run") == run
+
+
+def framed(type_: str, **payload: Any) -> dict[str, Any]:
+    return {"type": type_, "id": str(uuid4()), "sent_at": datetime.now(UTC).isoformat(), "payload": payload}
+
+
+def hello(**more: Any) -> dict[str, Any]:
+    payload = {
+        "consumer_id": str(uuid4()),
+        "worker_name": "w-1",
+        "worker_type": "process",
+        "heartbeat_interval_seconds": 30,
+        "supported_channel_versions": ["work_pool_worker_channel.v1"],
+        "requested_capabilities": ["worker_heartbeat.v1", "work_pool_snapshot.v1", "cleanup_delivery.v1"],
+        "work_queue_names": [],
+        "handled_cleanup_kinds": [],
+        "max_cleanup_concurrency": 1,
+        "create_pool_if_not_found": True,
+        "default_base_job_template": {},
+        "worker_metadata": None,
+    }
+    return framed("worker.hello.v1", **(payload | more))
+
+
+def test_a_worker_is_told_of_its_pool_and_lives_by_its_channel(site: Site) -> None:
+    with site.socket("/work_pools/my%20pool/workers/connect") as worker:
+        said = hello()
+        say(worker, said)
+        ready = heard(worker)
+        assert (ready["type"], ready["payload"]["consumer_id"]) == ("worker.ready.v1", said["payload"]["consumer_id"])
+        assert ready["payload"]["rejected_capabilities"] == ["cleanup_delivery.v1"]
+        assert [queue["name"] for queue in ready["payload"]["resolved_work_queues"]] == ["default"]
+        snapshot = ready["payload"]["initial_snapshot"]
+        assert (snapshot["snapshot_sequence"], snapshot["work_pool"]["name"]) == (1, "my pool")
+        assert site.call("GET", "/work_pools/my%20pool")["status"] == "READY"
+        beat = {key: said["payload"][key] for key in ("consumer_id", "worker_name", "heartbeat_interval_seconds")}
+        before = site.call("POST", "/work_pools/my%20pool/workers/filter", {})[0]["last_heartbeat_time"]
+        say(worker, framed("worker.heartbeat.v1", **beat))
+        awaited(
+            lambda: site.call("POST", "/work_pools/my%20pool/workers/filter", {})[0]["last_heartbeat_time"] > before,
+            "the heartbeat",
+        )
+        site.call("PATCH", "/work_pools/my%20pool", {"is_paused": True})
+        told = heard(worker)
+        assert (told["type"], told["payload"]["snapshot_sequence"]) == ("work_pool.snapshot.v1", 2)
+        assert told["payload"]["work_pool"]["is_paused"] is True
+        site.call("DELETE", "/work_pools/my%20pool")
+        assert closed(worker) == (1008, "authorization_failed")
+
+
+@pytest.mark.parametrize(
+    ("first", "code", "reason"),
+    [
+        ({"type": "hello"}, 1002, "protocol_error"),
+        (hello() | {"extra": 1}, 1002, "protocol_error"),
+        (hello(requested_capabilities=[]), 1002, "protocol_error"),
+        (hello(supported_channel_versions=["v9"]), 1008, "unsupported_version"),
+        (hello(create_pool_if_not_found=False), 1008, "authorization_failed"),
+        (hello(work_queue_names=["none"]), 1008, "authorization_failed"),
+    ],
+)
+def test_a_worker_that_does_not_speak_the_channels_language_is_sent_away(site: Site, first: Any, code: int, reason: str) -> None:
+    with site.socket("/work_pools/local/workers/connect") as worker:
+        say(worker, first)
+        assert closed(worker) == (code, reason)
+    with pytest.raises(urllib.error.HTTPError):
+        site.call("GET", "/work_pools/local")
