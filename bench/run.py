@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bench import alone, report
+from bench import alone, records, report
 from bench.measure import BadAnswer, wait_until_quiet
-from bench.operations import SCENARIOS, Effort, Read, Scenario, Stage
+from bench.operations import SCENARIOS as REQUESTS
+from bench.operations import Effort, Read, Scenario, Stage
 from bench.report import Figure, Progress, Row
 from bench.servers import OURS, REFERENCE, Ground, Kind, Server, ServerFailed, Store, ground
 from bench.stores import Size, World, fill, moment
 
+SCENARIOS: tuple[Read | Scenario, ...] = (*REQUESTS, *records.SCENARIOS)
 SIZE = Size(deployments=1_000, runs=50_000, due=10_000)
 EFFORT = Effort(read_seconds=1.2, writes=20, bulk=2)
 QUICK_EFFORT = Effort(read_seconds=0.35, writes=6, bulk=1)

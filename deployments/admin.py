@@ -55,7 +55,8 @@ class DeploymentAdmin(RowAdmin):
         ("readiness", "held", "last_polled"),
         ("queue_link", "pool_link"),
         "description",
-        ("version", "entrypoint", "path"),
+        "version",
+        ("entrypoint", "path"),
         "tags",
         "shown_parameters",
         "shown_job_variables",
@@ -91,9 +92,9 @@ class DeploymentAdmin(RowAdmin):
     def readiness(self, deployment: Deployment) -> str:
         return deployment.status
 
-    @display(description="Paused", boolean=True)
-    def held(self, deployment: Deployment) -> bool:
-        return deployment.paused
+    @display(description="Held", label={"PAUSED": "warning", "no": "info"})
+    def held(self, deployment: Deployment) -> str:
+        return "PAUSED" if deployment.paused else "no"
 
     @display(description="Queue")
     def queue_link(self, deployment: Deployment) -> str:

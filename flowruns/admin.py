@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from unfold.decorators import display
 
-from flowruns.models import Flow, FlowRun, FlowRunState, Log, TaskRun, TaskRunState
+from flowruns.models import Artifact, Flow, FlowRun, FlowRunState, LatestArtifact, Log, TaskRun, TaskRunState, TaskWorker
 from flowruns.orchestration import engine
 from flowruns.orchestration.proposal import ProposedState
 from flowruns.states import HOLDING, StateType
@@ -29,6 +30,7 @@ COLOURS = {
     "CANCELLING": "warning",
     "PAUSED": "warning",
 }
+SEVERITIES = {"WARNING": "warning", "ERROR": "danger", "CRITICAL": "danger", "INFO": "info"}
 STUCK_AFTER = timedelta(minutes=10)
 LATE_AFTER = timedelta(seconds=15)
 
@@ -97,7 +99,7 @@ class FlowAdmin(RowAdmin):
 class FlowRunAdmin(ReadOnlyAdmin):
     list_display = (
         "name",
-        "state",
+        "shown_state",
         "flow_link",
         "deployment_link",
         "queue_link",
@@ -113,11 +115,12 @@ class FlowRunAdmin(ReadOnlyAdmin):
     actions = ("cancel", "crash", "run_again")
     fields = (
         ("name", "id"),
-        ("state", "duration"),
+        ("shown_state", "duration"),
         ("flow_link", "deployment_link", "queue_link"),
         ("expected_start_time", "next_scheduled_start_time"),
         ("start_time", "end_time"),
-        ("run_count", "auto_scheduled", "created_by"),
+        ("run_count", "auto_scheduled"),
+        "shown_creator",
         ("infrastructure_pid", "idempotency_key"),
         "tags",
         "shown_parameters",
@@ -138,7 +141,7 @@ class FlowRunAdmin(ReadOnlyAdmin):
         } or super().lookup_allowed(lookup, value, request)
 
     @display(description="State", label=COLOURS, ordering="state_type")
-    def state(self, run: FlowRun) -> tuple[str, str]:
+    def shown_state(self, run: FlowRun) -> tuple[str, str]:
         return run.state_type or "", run.state_name or "none"
 
     @display(description="Flow")
@@ -163,6 +166,10 @@ class FlowRunAdmin(ReadOnlyAdmin):
     @display(description="Parameters")
     def shown_parameters(self, run: FlowRun) -> str:
         return as_json(run.parameters)
+
+    @display(description="Created by")
+    def shown_creator(self, run: FlowRun) -> str:
+        return as_json(run.created_by)
 
     @display(description="Job variables")
     def shown_job_variables(self, run: FlowRun) -> str:
@@ -212,7 +219,7 @@ def propose(run: FlowRun, state: ProposedState) -> None:
 
 @admin.register(TaskRun)
 class TaskRunAdmin(ReadOnlyAdmin):
-    list_display = ("name", "state", "run_link", "start_time", "end_time", "run_count")
+    list_display = ("name", "shown_state", "run_link", "start_time", "end_time", "run_count")
     list_filter = ("state_type",)
     list_select_related = ("flow_run",)
     search_fields = ("name__startswith", "id")
@@ -221,7 +228,7 @@ class TaskRunAdmin(ReadOnlyAdmin):
         return lookup == "flow_run__id__exact" or super().lookup_allowed(lookup, value, request)
 
     @display(description="State", label=COLOURS)
-    def state(self, run: TaskRun) -> tuple[str, str]:
+    def shown_state(self, run: TaskRun) -> tuple[str, str]:
         return run.state_type or "", run.state_name or "none"
 
     @display(description="Flow run")
@@ -231,22 +238,30 @@ class TaskRunAdmin(ReadOnlyAdmin):
 
 @admin.register(Log)
 class LogAdmin(ReadOnlyAdmin):
-    list_display = ("timestamp", "level", "name", "message")
+    list_display = ("timestamp", "severity", "name", "message")
     list_filter = ("level",)
     ordering = ("timestamp",)
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
         return lookup == "flow_run_id__exact" or super().lookup_allowed(lookup, value, request)
 
+    @display(description="Level", label=SEVERITIES, ordering="level")
+    def severity(self, line: Log) -> str:
+        return logging.getLevelName(line.level)
+
 
 @admin.register(FlowRunState, TaskRunState)
 class StateAdmin(ReadOnlyAdmin):
-    list_display = ("timestamp", "type", "name", "message", "run_link")
+    list_display = ("timestamp", "shown_type", "name", "message", "run_link")
     list_filter = ("type",)
     list_select_related = ("run",)
     ordering = ("-pk",)
     exclude = ("details", "data")
     readonly_fields = ("shown_details", "shown_data")
+
+    @display(description="Type", label=COLOURS, ordering="type")
+    def shown_type(self, state: FlowRunState | TaskRunState) -> str:
+        return state.type
 
     @display(description="Run")
     def run_link(self, state: FlowRunState | TaskRunState) -> str:
@@ -259,3 +274,35 @@ class StateAdmin(ReadOnlyAdmin):
     @display(description="Data")
     def shown_data(self, state: FlowRunState | TaskRunState) -> str:
         return as_json(state.data)
+
+
+class ShownAdmin(ReadOnlyAdmin):
+    """What artifacts and the latest of each key have in common."""
+
+    list_filter = ("type",)
+    search_fields = ("key__startswith",)
+    fields = ("key", "type", "description", "shown_data", "run_of", "created", "updated")
+
+    @display(description="Data")
+    def shown_data(self, artifact: Artifact | LatestArtifact) -> str:
+        return as_json(artifact.data)
+
+    @display(description="Run")
+    def run_of(self, artifact: Artifact | LatestArtifact) -> str:
+        return link_to_list(FlowRun, "run", q=artifact.flow_run_id) if artifact.flow_run_id else "–"
+
+
+@admin.register(Artifact)
+class ArtifactAdmin(ShownAdmin):
+    list_display = ("created", "key", "type", "description", "run_of")
+
+
+@admin.register(LatestArtifact)
+class LatestArtifactAdmin(ShownAdmin):
+    list_display = ("key", "type", "description", "updated", "run_of")
+
+
+@admin.register(TaskWorker)
+class TaskWorkerAdmin(ReadOnlyAdmin):
+    list_display = ("identifier", "task_keys", "seen")
+    ordering = ("-seen",)

@@ -218,19 +218,22 @@ WORKER_FALLBACK_HEARTBEAT = env_seconds(f"{_FOREMAN}FALLBACK_HEARTBEAT_INTERVAL_
 DEPLOYMENT_POLLED_TIMEOUT = env_seconds(f"{_FOREMAN}DEPLOYMENT_LAST_POLLED_TIMEOUT_SECONDS", default=60)
 QUEUE_POLLED_TIMEOUT = env_seconds(f"{_FOREMAN}WORK_QUEUE_LAST_POLLED_TIMEOUT_SECONDS", default=60)
 
-# Background loops of `manage.py run_services`, lowest app first.
+# Background loops of `manage.py run_services`, lowest app first, each with the name it may be turned off by.
+_LOOPS = [
+    ("orchestrator.core.services.PlannerStatistics", ""),
+    ("orchestrator.events.services.EventRetention", ""),
+    ("orchestrator.concurrency.services.Repossessor", "REPOSSESSOR"),
+    ("flowruns.services.LateRuns", "LATE_RUNS"),
+    ("flowruns.services.PauseExpirations", "PAUSE_EXPIRATIONS"),
+    ("flowruns.services.CancellationCleanup", "CANCELLATION_CLEANUP"),
+    ("flowruns.services.RunRetention", ""),
+    ("workqueues.services.Foreman", "FOREMAN"),
+    ("deployments.services.Scheduler", ""),
+    ("orchestrator.automations.services.Triggers", "TRIGGERS"),
+    ("orchestrator.automations.services.Actions", "TRIGGERS"),
+]
 SERVICES = [
-    "orchestrator.core.services.PlannerStatistics",
-    "orchestrator.events.services.EventRetention",
-    "orchestrator.concurrency.services.Repossessor",
-    "flowruns.services.LateRuns",
-    "flowruns.services.PauseExpirations",
-    "flowruns.services.CancellationCleanup",
-    "flowruns.services.RunRetention",
-    "workqueues.services.Foreman",
-    "deployments.services.Scheduler",
-    "orchestrator.automations.services.Triggers",
-    "orchestrator.automations.services.Actions",
+    path for path, name in _LOOPS if not name or env_bool(f"PREFECT_SERVER_SERVICES_{name}_ENABLED", default=True)
 ]
 
 # Websockets of `manage.py serve`: path and handler.

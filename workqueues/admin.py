@@ -33,7 +33,7 @@ class WorkerInline(ReadOnlyInline):
 
 @admin.register(WorkPool)
 class WorkPoolAdmin(RowAdmin):
-    list_display = ("name", "type", "shown_status", "workers_online", "concurrency_limit", "is_paused", "created")
+    list_display = ("name", "type", "shown_status", "workers_online", "concurrency_limit", "created")
     list_filter = ("status", "type", "is_paused")
     search_fields = ("name",)
     inlines = (QueueInline, WorkerInline)

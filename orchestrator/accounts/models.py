@@ -14,5 +14,8 @@ class CsrfToken(Row):
     token = models.TextField()
     expiration = models.DateTimeField()
 
+    class Meta:
+        verbose_name = "CSRF token"
+
     def __str__(self) -> str:
         return self.client

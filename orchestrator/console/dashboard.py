@@ -70,11 +70,14 @@ def next_runs(now: datetime) -> dict[str, Any]:
         .defer("parameters", "context", "labels")
         .order_by("next_scheduled_start_time")[:SHOWN]
     )
-    rows = [
-        [f"in {timeuntil(run.next_scheduled_start_time or now, now)}", link(run), link(run.flow), link(run.deployment)]
-        for run in runs
-    ]
+    rows = [[until(run.next_scheduled_start_time or now, now), link(run), link(run.flow), link(run.deployment)] for run in runs]
     return {"headers": ["Starts", "Run", "Flow", "Deployment"], "rows": rows}
+
+
+def until(moment: datetime, now: datetime) -> str:
+    """How long until a moment, in the largest units that tell something."""
+    seconds = (moment - now).total_seconds()
+    return f"in {seconds:.0f} s" if seconds < 60 else f"in {timeuntil(moment, now)}"
 
 
 def idle_pools() -> dict[str, Any]:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from deployments import scheduling
@@ -87,3 +89,16 @@ def test_who_may_only_look_cannot_act(client: Client, rows: dict[str, Any]) -> N
     client.force_login(User.objects.create_user("looker", is_staff=True))
     assert client.get(reverse("admin:flowruns_flowrun_changelist")).status_code == 403
     assert client.get("/admin/").status_code == 200
+
+
+@pytest.mark.parametrize("model", ["flowruns_flowrun", "flowruns_taskrun", "flowruns_flowrunstate", "deployments_deployment"])
+def test_a_list_costs_the_same_number_of_queries_whatever_its_length(operator: Client, rows: dict[str, Any], model: str) -> None:
+    counts = []
+    for number in (1, 10):
+        for i in range(number):
+            owner = deployment(f"d-{number}-{i}", work_queue=rows["pool"].default_queue)
+            task_run(flow_run=flow_run("RUNNING", deployment=owner))
+        with CaptureQueriesContext(connection) as queries:
+            assert operator.get(reverse(f"admin:{model}_changelist")).status_code == 200
+        counts.append(len(queries))
+    assert counts[0] == counts[1]

@@ -1,0 +1,5 @@
+"""Faults of processes need processes."""
+
+from tests.server.conftest import port, start
+
+__all__ = ["port", "start"]
