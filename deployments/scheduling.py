@@ -25,7 +25,7 @@ from flowruns.models import FlowRun, FlowRunState
 from flowruns.orchestration.proposal import full_details, iso
 from flowruns.removal import delete_rows
 from orchestrator.core import json_body
-from orchestrator.core.databases import in_one_transaction, is_postgresql, rows_of_json
+from orchestrator.core.databases import in_one_transaction, is_postgresql, rows_of_json, written
 from orchestrator.core.errors import NotFound, Unprocessable
 from orchestrator.core.identifiers import random_names, time_ordered_texts
 
@@ -279,11 +279,6 @@ def without_taken(plans: Sequence[Plan]) -> list[Plan]:
 
 def json_text(rows: list[list[Any]]) -> str:
     return json_body.dump(rows).decode()
-
-
-def written(moment: datetime) -> str:
-    """A time as Django writes it into a column of SQLite, which compares text; PostgreSQL takes it for UTC too."""
-    return str(moment.astimezone(UTC))[:-6]
 
 
 def source_row(source: Source) -> list[Any]:

@@ -22,10 +22,9 @@ from flowruns.orchestration.proposal import full_details
 from flowruns.schemas import Key, StateCreate, wire_text
 from flowruns.states import default_name
 from orchestrator.core import json_body
-from orchestrator.core.databases import is_postgresql, rows_of_json
+from orchestrator.core.databases import is_postgresql, rows_of_json, written
 from orchestrator.core.identifiers import random_name
 from orchestrator.core.wire import Object, UtcMoment, WireModel
-from orchestrator.events.recording import written
 from orchestrator.events.schemas import EventBody
 
 log = logging.getLogger(__name__)

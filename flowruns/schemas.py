@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 from uuid import UUID
 
 from django.conf import settings
-from pydantic import AfterValidator, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, create_model, field_validator, model_validator, with_config
+from typing_extensions import TypedDict
 
 from flowruns.orchestration.proposal import ProposedState
 from flowruns.states import StateType
@@ -203,13 +204,16 @@ class TaskRunUpdate(WireModel):
     name: Text | None = None
 
 
-class LogCreate(WireModel):
+@with_config(ConfigDict(extra="forbid"))
+class LogCreate(TypedDict):
+    """A line of a log. A dictionary and not a model: a request brings hundreds."""
+
     name: str
     level: Annotated[int, Field(ge=-32_768, le=32_767)]
     message: str
     timestamp: UtcMoment
-    flow_run_id: UUID | None = None
-    task_run_id: UUID | None = None
+    flow_run_id: NotRequired[UUID | None]
+    task_run_id: NotRequired[UUID | None]
 
 
 ARTIFACT_KEY = re.compile(r"[a-z0-9-]*")

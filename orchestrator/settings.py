@@ -232,9 +232,7 @@ _LOOPS = [
     ("orchestrator.automations.services.Triggers", "TRIGGERS"),
     ("orchestrator.automations.services.Actions", "TRIGGERS"),
 ]
-SERVICES = [
-    path for path, name in _LOOPS if not name or env_bool(f"PREFECT_SERVER_SERVICES_{name}_ENABLED", default=True)
-]
+SERVICES = [path for path, name in _LOOPS if not name or env_bool(f"PREFECT_SERVER_SERVICES_{name}_ENABLED", default=True)]
 
 # Websockets of `manage.py serve`: path and handler.
 SOCKETS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 from orchestrator.core.identifiers import time_ordered
@@ -24,8 +25,8 @@ class Log(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["flow_run_id", "timestamp"], name="log_of_flow_run"),
-            models.Index(fields=["task_run_id", "timestamp"], name="log_of_task_run"),
+            models.Index(fields=["flow_run_id", "timestamp"], name="log_of_flow_run", condition=Q(flow_run_id__isnull=False)),
+            models.Index(fields=["task_run_id", "timestamp"], name="log_of_task_run", condition=Q(task_run_id__isnull=False)),
             models.Index(fields=["timestamp"], name="log_timestamp"),
         ]
 
@@ -70,7 +71,7 @@ class LatestArtifact(Shown):
     """The newest artifact of a key, repeated, so that a list of keys is a list of rows."""
 
     key = models.TextField(unique=True)
-    latest = models.ForeignKey(Artifact, models.CASCADE, related_name="+", db_constraint=False)
+    latest = models.ForeignKey(Artifact, models.DO_NOTHING, related_name="+", db_constraint=False)
 
     class Meta:
         indexes = [

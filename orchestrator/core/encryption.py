@@ -1,15 +1,20 @@
-"""Secrets at rest: Fernet (AES-128-CBC with HMAC-SHA256), one current key and older ones that still read."""
+"""Secrets at rest: Fernet (AES-128-CBC with HMAC-SHA256), one current key and older ones that still read.
+
+The library is loaded when the first secret is touched: most processes never do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 
 from orchestrator.core import json_body
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
 
 
 class Unreadable(Exception):
@@ -18,6 +23,8 @@ class Unreadable(Exception):
 
 @lru_cache(maxsize=4)
 def _box(keys: tuple[str, ...]) -> MultiFernet:
+    from cryptography.fernet import Fernet, MultiFernet
+
     return MultiFernet([Fernet(key) for key in keys])
 
 
@@ -32,6 +39,8 @@ def sealed(value: Any) -> str:
 
 def opened(text: str) -> Any:
     """Raises Unreadable."""
+    from cryptography.fernet import InvalidToken
+
     try:
         return json_body.parse(box().decrypt(text.encode()))
     except InvalidToken:
@@ -40,6 +49,8 @@ def opened(text: str) -> Any:
 
 def resealed(texts: Sequence[str]) -> list[str]:
     """The same secrets, written with the first key."""
+    from cryptography.fernet import InvalidToken
+
     try:
         return [box().rotate(text.encode()).decode() for text in texts]
     except InvalidToken:

@@ -13,6 +13,8 @@ MAX_DEPTH = 400
 MAX_DIGITS = 4_300
 OPTIONS = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 LONG_NUMBER = re.compile(rb"\d{19}")
+NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+LAYERS = 12
 DEPTH_MARK = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.S)
 
 
@@ -31,7 +33,7 @@ def parse(body: bytes, *, strip_nul: bool = False) -> Any:
     Refused: what is not UTF-8 or not JSON, NaN and infinities, nesting deeper than 400, and NUL characters in text, which
     PostgreSQL cannot hold (`strip_nul` removes them instead).
     """
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and depth_of(body) > MAX_DEPTH:
+    if may_be_deep(body) and depth_of(body) > MAX_DEPTH:
         raise InvalidJson(0, f"Nesting deeper than {MAX_DEPTH} levels")
     try:
         # orjson turns an integer beyond 64 bits into a float; the slower parser keeps it as it is.
@@ -62,6 +64,22 @@ def _finite(text: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise ValueError("A number is out of range")
     return value
+
+
+def may_be_deep(body: bytes) -> bool:
+    """Whether the brackets of the body may nest too deeply; those in strings count too, so that it is only a suspicion.
+
+    Innermost pairs are taken out a few times: a list of many shallow objects is nothing then, and costs no look at each.
+    """
+    opened = body.count(b"[") + body.count(b"{")
+    if opened <= MAX_DEPTH:
+        return False
+    marks = body.translate(None, NO_BRACKETS)
+    for taken in range(1, LAYERS + 1):
+        marks = marks.replace(b"{}", b"").replace(b"[]", b"")
+        if marks.count(b"[") + marks.count(b"{") + 2 * taken <= MAX_DEPTH:
+            return False
+    return True
 
 
 def depth_of(body: bytes) -> int:

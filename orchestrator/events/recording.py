@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from orchestrator.core import json_body
-from orchestrator.core.databases import in_one_transaction, rows_of_json
+from orchestrator.core.databases import in_one_transaction, rows_of_json, written
 from orchestrator.core.prepared import insert
 from orchestrator.events import feed
 from orchestrator.events.filters import ID
@@ -128,8 +128,3 @@ def insert_new(events: Sequence[EventBody]) -> set[UUID]:
             [now, json_body.dump(rows).decode()],
         )
         return {key if isinstance(key, UUID) else UUID(key) for (key,) in cursor.fetchall()}
-
-
-def written(moment: datetime) -> str:
-    """A time as Django writes it into a column of SQLite, which compares text; PostgreSQL takes it for UTC too."""
-    return str(moment.astimezone(UTC))[:-6]

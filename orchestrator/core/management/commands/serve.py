@@ -38,7 +38,7 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
         parser.add_argument("--port", type=int, default=4200, help="port to listen on (default: %(default)s)")
         parser.add_argument("--workers", type=int, help="HTTP processes (default: 1 on SQLite, else one per core up to 4)")
-        parser.add_argument("--threads", type=int, default=8, help="requests at once per worker (default: %(default)s)")
+        parser.add_argument("--threads", type=int, help="requests at once per worker (default: 2 on SQLite, else 4)")
         parser.add_argument("--no-services", dest="services", action="store_false", help="HTTP alone")
         parser.add_argument(
             "--migrate",
@@ -48,8 +48,10 @@ class Command(BaseCommand):
         parser.add_argument("--log-format", choices=logs.FORMATS, default=settings.LOG_FORMAT)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        host, port, threads = options["host"], options["port"], options["threads"]
+        host, port = options["host"], options["port"]
         embedded = not databases.is_postgresql()
+        # Threads share one interpreter: each more than what waits for the database only makes the others wait for it.
+        threads = (2 if embedded else 4) if options["threads"] is None else options["threads"]
         workers = options["workers"] or (1 if embedded else min(4, os.cpu_count() or 1))
         if workers < 1 or threads < 1:
             raise CommandError("--workers and --threads must be at least 1.")
