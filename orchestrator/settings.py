@@ -154,6 +154,8 @@ API_VERSION = "0.8.4"
 API_OLDEST_VERSION = (0, 8, 0)
 REFERENCE_VERSION = "3.8.8"
 API_AUTH_STRING = env_text("PREFECT_SERVER_API_AUTH_STRING")
+# Programs come in with keys of users (`manage.py api_key`); with an auth string set, they may as well.
+API_KEYS_REQUIRED = env_bool("ORCHESTRATOR_REQUIRE_API_KEYS", default=False)
 # Serve on other addresses than this machine's own without credentials: something in front authenticates.
 ALLOW_UNAUTHENTICATED = env_bool("ORCHESTRATOR_ALLOW_UNAUTHENTICATED", default=False)
 API_DEFAULT_LIMIT = env_int("PREFECT_SERVER_API_DEFAULT_LIMIT", "PREFECT_API_DEFAULT_LIMIT", default=200, at_least=1)

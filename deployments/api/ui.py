@@ -54,6 +54,8 @@ class Checked(Hydrator):
 
 
 class SchemaViewSet(WireViewSet):
+    reads = frozenset({"validate"})
+
     @documented(body=SchemaValues, summary="Check values against a schema")
     def validate(self, request: Request) -> HttpResponse:
         body = self.body(SchemaValues)

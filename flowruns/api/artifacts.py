@@ -69,6 +69,7 @@ class LatestArtifactViewSet(FilterActions):
 
 
 class SavedSearchViewSet(RowViewSet):
+    reads = frozenset({"filter"})
     projection = SAVED_SEARCH
     missing = "Saved search not found"
 

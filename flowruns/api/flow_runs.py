@@ -40,6 +40,7 @@ def bulk_states() -> type[EmbeddedBody]:
 
 
 class FlowRunViewSet(FilterActions):
+    reads = FilterActions.reads | {"lateness"}
     projection = FLOW_RUN
     missing = "Flow run not found"
     keys: ClassVar[tuple[str, ...]] = ("flow_runs", "flows", "task_runs", "deployments", "work_pools", "work_pool_queues")

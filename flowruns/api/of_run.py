@@ -31,6 +31,7 @@ NO_RUN = "Flow run not found"
 
 
 class InputViewSet(RowViewSet):
+    reads = frozenset({"filter"})
     projection = INPUT
     missing = "Flow run input not found"
 

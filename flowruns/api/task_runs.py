@@ -110,6 +110,8 @@ class TaskRunViewSet(FilterActions):
 class TaskWorkerViewSet(WireViewSet):
     """`/task_workers`: who is connected to run background tasks."""
 
+    reads = frozenset({"filter"})
+
     @documented(body=TaskWorkerPage, summary="Connected task workers, of some tasks or all")
     def filter(self, request: Request) -> HttpResponse:
         asked = self.body(TaskWorkerPage).task_worker_filter

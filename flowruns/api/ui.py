@@ -30,6 +30,8 @@ NEXT_RUN = ("id", "flow_id", "name", "state_name", "state_type", "next_scheduled
 
 
 class FlowHelpers(WireViewSet):
+    reads = frozenset({"count_deployments", "next_runs"})
+
     @documented(body=FlowIds, summary="How many deployments each flow has")
     def count_deployments(self, request: Request) -> HttpResponse:
         keys = self.body(FlowIds).flow_ids
@@ -46,6 +48,7 @@ class FlowHelpers(WireViewSet):
 
 
 class FlowRunHelpers(FlowRunViewSet):
+    reads = FlowRunViewSet.reads | {"count_task_runs"}
     keys = ("flow_runs", "flows", "task_runs", "deployments", "work_pools")
     default_sort: ClassVar[str] = "EXPECTED_START_TIME_DESC"
 
@@ -82,6 +85,7 @@ def point(row: dict[str, Any]) -> dict[str, Any]:
 
 
 class TaskRunHelpers(TaskRunViewSet):
+    reads = TaskRunViewSet.reads | {"dashboard_counts"}
     keys = ("task_runs", "flow_runs", "flows", "deployments")
 
     @classmethod

@@ -101,6 +101,8 @@ class AutomationViewSet(FilterActions):
 
 
 class TemplateViewSet(WireViewSet):
+    reads = frozenset({"validate"})
+
     def validate(self, request: Request) -> HttpResponse:
         """Whether a text, given as JSON, is a template that automations take."""
         sent = self.raw_body()

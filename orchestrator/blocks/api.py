@@ -147,13 +147,13 @@ class BlockTypeViewSet(FilterActions):
         if not BlockType.objects.filter(slug=slug).exists():
             raise NotFound(self.missing)
         rows = DOCUMENTS.filter(block_type__slug=slug, is_anonymous=False).order_by("name")[: settings.API_DEFAULT_LIMIT]
-        return self.answer(documents.shapes(list(rows), include_secrets=secrets_asked(request)))
+        return self.answer(documents.shapes(list(rows), include_secrets=secrets_asked(self, request)))
 
     def document(self, request: Request, slug: str, name: str) -> HttpResponse:
         row = DOCUMENTS.filter(block_type__slug=slug, name=name).first()
         if row is None:
             raise NotFound("Block document not found")
-        return self.answer(documents.shapes([row], include_secrets=secrets_asked(request))[0])
+        return self.answer(documents.shapes([row], include_secrets=secrets_asked(self, request))[0])
 
     @writes
     def install(self, request: Request) -> HttpResponse:
@@ -165,13 +165,16 @@ def plain(text: str | None) -> str | None:
     return None if text is None else unescape(text)
 
 
-def secrets_asked(request: Request) -> bool:
-    """Whether the address asks for secrets as they are."""
+def secrets_asked(view: WireViewSet, request: Request) -> bool:
+    """Whether the address asks for secrets as they are. Raises Forbidden when who asks may not have them."""
     text = request._request.GET.get("include_secrets", "false")
     try:
-        return BOOLEAN.validate_python(text)
+        asked = BOOLEAN.validate_python(text)
     except ValidationError as error:
         raise InvalidRequest.of(error, None, "query") from None
+    if asked:
+        view.require("secrets")
+    return asked
 
 
 class BlockSchemaViewSet(FilterActions):
@@ -263,7 +266,7 @@ class BlockDocumentViewSet(FilterActions):
 
     @documented(answer=DOCUMENT)
     def retrieve(self, request: Request, pk: UUID) -> HttpResponse:
-        return self.answer(self.shown(pk, include_secrets=secrets_asked(request)))
+        return self.answer(self.shown(pk, include_secrets=secrets_asked(self, request)))
 
     def shown(self, pk: UUID, *, include_secrets: bool) -> dict[str, Any]:
         row = DOCUMENTS.filter(pk=pk).first()
@@ -275,6 +278,8 @@ class BlockDocumentViewSet(FilterActions):
     def filter(self, request: Request) -> HttpResponse:
         body: Any = self.body(self.shape("filter"))
         limit, offset = bounded_limit(body.limit), body.offset or 0
+        if body.include_secrets:
+            self.require("secrets")
         rows = self.ordered(self.matching(body), body)[offset : offset + limit]
         return self.answer(documents.shapes(list(rows), include_secrets=body.include_secrets))
 

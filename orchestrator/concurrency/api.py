@@ -55,6 +55,7 @@ CREATED_LIMIT = Projection(ConcurrencyLimit, {name: name for name in (*SHOWN, "d
 
 
 class LimitViewSet(RowViewSet):
+    reads = frozenset({"filter"})
     projection = LIMIT
     missing = "Concurrency Limit not found"
 
@@ -182,6 +183,7 @@ def delete_limit(key: UUID) -> None:
 class TagLimitViewSet(RowViewSet):
     """`/concurrency_limits`: limits named `tag:…`, in their older shape."""
 
+    reads = frozenset({"filter"})
     missing = "Concurrency limit not found"
 
     def found(self, pk: UUID | None = None, tag: str = "") -> ConcurrencyLimit:

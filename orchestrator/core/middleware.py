@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
 import re
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, DisallowedHost, RequestDataTooBig, SuspiciousOperation
@@ -23,6 +21,7 @@ VERSION = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})")
 OPEN_PATHS = frozenset({"/api/health", "/api/ready"})  # exact, and GET alone
 UNVERSIONED_PATHS = frozenset({"/api/health", "/api/version"})
 COMPRESS_FROM_BYTES = 500
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -32,13 +31,15 @@ class ApiMiddleware:
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
         self.check_csrf = import_string("orchestrator.accounts.csrf.check")
+        self.principal_of = import_string("orchestrator.accounts.authentication.of_request")
+        self.failures = import_string("orchestrator.accounts.authentication.FAILURES")
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path_info.startswith("/api/"):
             return self.get_response(request)
         try:
             request.get_host()
-            response = self.refused(request) or self.answered(request)
+            response = self.answered(request)
         except DisallowedHost:
             response = reply(400, {"detail": "Invalid Host header."})
         except (SuspiciousOperation, BadRequest, RequestDataTooBig) as error:
@@ -54,23 +55,42 @@ class ApiMiddleware:
             return preflight(request)
         if settings.API_CSRF_PROTECTION and request.method in CHANGES and (text := self.check_csrf(request)):
             return reply(403, {"detail": text})
-        if settings.API_AUTH_STRING and not authorised(request):
-            return reply(401, {"exception_message": "Unauthorized"})
+        if not is_open(request):
+            request.principal = self.principal_of(request)  # type: ignore[attr-defined]
+            if request.principal is None:  # type: ignore[attr-defined]
+                return self.unauthorised(request)
         if request.path_info not in UNVERSIONED_PATHS and (text := version_fault(request)):
             return reply(400, {"detail": text})
         return None
 
+    def unauthorised(self, request: HttpRequest) -> HttpResponse:
+        """Who guesses often is told to wait; who knows the right credentials is not asked to."""
+        if "HTTP_AUTHORIZATION" in request.META:
+            wait = self.failures.note(request.META.get("REMOTE_ADDR", ""))
+            if wait > 0:
+                response = reply(429, {"detail": "Too many wrong credentials."})
+                response["Retry-After"] = str(round(wait) + 1)
+                return response
+        return reply(401, {"exception_message": "Unauthorized"})
+
     def answered(self, request: HttpRequest) -> HttpResponse:
+        try:
+            return self.refused(request) or self.handled(request)
+        except (SuspiciousOperation, BadRequest, RequestDataTooBig):
+            raise
+        except Exception as error:
+            # DRF answers what its handlers raise; this is for the gate itself, and for views without DRF.
+            return answer(Http404() if isinstance(error, Http404) else error, {}) or reply(500, {})
+
+    def handled(self, request: HttpRequest) -> HttpResponse:
         try:
             match = resolve(request.path_info)
         except Resolver404:
             return redirected(request) or reply(404, {"detail": "Not Found"})
         request.resolver_match = match
-        try:
-            response = match.func(request, *match.args, **match.kwargs)
-        except Exception as error:
-            # DRF answers what its handlers raise; this is for views without DRF.
-            return answer(Http404() if isinstance(error, Http404) else error, {}) or reply(500, {})
+        if not permitted(request, match.func):
+            return reply(403, {"detail": "Forbidden"})
+        response = match.func(request, *match.args, **match.kwargs)
         if hasattr(response, "render"):
             response.render()
         return response
@@ -91,19 +111,19 @@ def redirected(request: HttpRequest) -> HttpResponse | None:
     return response
 
 
-def authorised(request: HttpRequest) -> bool:
-    """Whether the request carries the configured credentials, or asks for a path that needs none."""
-    # As it was sent: a path written in another way may mean another thing to whatever stands in front.
-    if request.META.get("RAW_PATH", request.path_info) in OPEN_PATHS and request.method == "GET":
-        return True
-    scheme, _, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-    if scheme.lower() != "basic" or len(credentials) > 8192:
-        return False
-    try:
-        given = base64.b64decode(credentials.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return hmac.compare_digest(given, settings.API_AUTH_STRING.encode())
+def is_open(request: HttpRequest) -> bool:
+    """Whether the path needs no credentials. As it was sent: in another spelling, a proxy may take it for another path."""
+    return request.method == "GET" and request.META.get("RAW_PATH", request.path_info) in OPEN_PATHS
+
+
+def permitted(request: HttpRequest, view: Any) -> bool:
+    """Whether who asks may have the handler: reading needs one scope, everything else another."""
+    principal = getattr(request, "principal", None)
+    if principal is None or request.method in SAFE:
+        return principal is None or principal.may("read")
+    action = getattr(view, "actions", {}).get((request.method or "").lower(), "")
+    reads = action in getattr(getattr(view, "cls", None), "reads", ())
+    return bool(principal.may("read" if reads else "write"))
 
 
 def version_fault(request: HttpRequest) -> str | None:

@@ -18,7 +18,7 @@ from rest_framework.viewsets import ViewSet
 from orchestrator.core import json_body
 from orchestrator.core.criteria import optional
 from orchestrator.core.databases import in_one_transaction
-from orchestrator.core.errors import InvalidRequest, NotFound, Unprocessable
+from orchestrator.core.errors import Forbidden, InvalidRequest, NotFound, Unprocessable
 from orchestrator.core.filters import RowFilter
 from orchestrator.core.projection import Projection, WireRow
 from orchestrator.core.renderers import WireRenderer
@@ -86,9 +86,19 @@ def documented(
 
 
 class WireViewSet(ViewSet):
-    """The base of every endpoint. Content negotiation is settled: JSON."""
+    """The base of every endpoint. Content negotiation is settled: JSON.
+
+    `reads` are the handlers that change nothing though they are posted to; whoever may only look may have them.
+    """
 
     request: Request
+    reads: ClassVar[frozenset[str]] = frozenset()
+
+    def require(self, scope: str) -> None:
+        """Raise Forbidden unless who asks has the scope."""
+        principal = getattr(self.request._request, "principal", None)
+        if principal is not None and not principal.may(scope):
+            raise Forbidden("Forbidden")
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[Any, str]:
         return WireRenderer, WireRenderer.media_type
@@ -148,6 +158,7 @@ class FilterActions(RowViewSet):
     resource without a choice of sorts.
     """
 
+    reads = frozenset({"filter", "count", "paginate", "history"})
     keys: ClassVar[tuple[str, ...]]
     own_filter: ClassVar[type[RowFilter] | None] = None  # where two tables share a key on the wire
     sorts: ClassVar[Mapping[str, tuple[str, ...]]] = {}

@@ -49,6 +49,7 @@ class PageToken(WireModel):
 
 
 class EventViewSet(RowViewSet):
+    reads = frozenset({"filter", "count_by"})
     projection = EVENT
 
     @documented(body=list[EventBody], status=204, summary="Store events; one that is sent again is stored once")

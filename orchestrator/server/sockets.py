@@ -6,7 +6,6 @@ Contract: conventions.md, section 10; events_automations.md, section 3.
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
+from django.db import close_old_connections
 from django.utils.module_loading import import_string
 
 from orchestrator.server.bridge import Receive, Scope, Send
@@ -30,6 +30,16 @@ PROTOCOL_ERROR = 1002
 TRY_AGAIN = 1013
 
 
+def credentials_required() -> bool:
+    return bool(settings.API_AUTH_STRING) or settings.API_KEYS_REQUIRED
+
+
+def principal_of(token: str) -> Any:
+    """Who a token belongs to; reads the database."""
+    close_old_connections()
+    return import_string("orchestrator.accounts.authentication.of_token")(token)
+
+
 class Closed(Exception):
     """The client has gone, or was told to."""
 
@@ -40,6 +50,8 @@ class Socket:
     def __init__(self, scope: Scope, receive: Receive, send: Send, parameters: Mapping[str, str] | None = None) -> None:
         self.scope = scope
         self.parameters = parameters or {}
+        # Who listens reads; who speaks, or takes work, writes.
+        self.scope_needed = "read" if scope["path"].endswith("/out") else "write"
         self._receive = receive
         self._send = send
 
@@ -89,11 +101,12 @@ class Socket:
         message = await self.message()
         if message.get("type") != "auth":
             await self.close(POLICY_VIOLATION, "Expected 'auth' message")
-        if expected := settings.API_AUTH_STRING:
+        if credentials_required():
             token = message.get("token")
             if not token:
                 await self.close(POLICY_VIOLATION, "Auth required but no token provided")
-            if not hmac.compare_digest(str(token).encode(), expected.encode()):
+            principal = await asyncio.get_running_loop().run_in_executor(None, principal_of, str(token))
+            if principal is None or not principal.may(self.scope_needed):
                 await self.close(POLICY_VIOLATION, "Invalid token")
         await self.send_json({"type": "auth_success"})
 
@@ -121,7 +134,7 @@ class Sockets:
         await receive()  # the request to connect
         handler_name, parameters = self.found(scope["path"])
         offered = SUBPROTOCOL in scope.get("subprotocols", ())
-        if handler_name is None or len(self.open) >= self.most or (settings.API_AUTH_STRING and not offered):
+        if handler_name is None or len(self.open) >= self.most or (credentials_required() and not offered):
             await send({"type": "websocket.close", "code": PROTOCOL_ERROR})
             return
         handler: Handler = import_string(handler_name)

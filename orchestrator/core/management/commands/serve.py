@@ -55,10 +55,12 @@ class Command(BaseCommand):
         workers = options["workers"] or (1 if embedded else min(4, os.cpu_count() or 1))
         if workers < 1 or threads < 1:
             raise CommandError("--workers and --threads must be at least 1.")
-        if not (is_loopback(host) or settings.API_AUTH_STRING or settings.ALLOW_UNAUTHENTICATED):
+        guarded = settings.API_AUTH_STRING or settings.API_KEYS_REQUIRED
+        if not (is_loopback(host) or guarded or settings.ALLOW_UNAUTHENTICATED):
             raise CommandError(
-                f"Not serving on {host} without authentication: set PREFECT_SERVER_API_AUTH_STRING, "
-                "or ORCHESTRATOR_ALLOW_UNAUTHENTICATED=true if something in front of this server authenticates."
+                f"Not serving on {host} without authentication: set PREFECT_SERVER_API_AUTH_STRING "
+                "or ORCHESTRATOR_REQUIRE_API_KEYS=true, or ORCHESTRATOR_ALLOW_UNAUTHENTICATED=true "
+                "if something in front of this server authenticates."
             )
         try:
             check_free(host, port)
