@@ -27,8 +27,8 @@ in turns. `make bench` measures again and rewrites the tables below; `python -m 
 - What a server answers with 503 is sent again, as Prefect's client does; the row says how often. A full garbage
   collection or a checkpoint falls into some rounds and not into others: short rows vary by a third from run to run.
 - Periodic services are off on both while requests are measured, so that the stores stay as they are.
-- The reference is release 3.8.8 with one process, as it starts by default. It also records an event for each change,
-  in the background, and that is in its CPU; this server keeps no events.
+- The reference is release 3.8.8 with one process, as it starts by default. Both record an event for each change of a run:
+  it in the background, this server in the transaction of the change. Both are in the CPU shown.
 - `BENCH_REFERENCE_PYTHON` names an interpreter that has the reference installed (else `.bench/reference-venv` is made);
   `BENCH_POSTGRES_BIN` a directory with PostgreSQL's programs. The reference needs the extension pg_trgm there.
 """
